@@ -1,0 +1,2 @@
+//! crmirror's command.
+fn main() {}
