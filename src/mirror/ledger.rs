@@ -23,27 +23,30 @@ pub struct Ledger {
     pub scan: Option<Scan>,
 }
 
-/// A scan in progress.
+/// A scan in progress. Its rules are in [`super::scan`].
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Scan {
+    /// Whether it lists the module whole, and so finds what was never announced.
+    pub whole: bool,
     /// When (upstream) it began: what it proves when it ends.
     pub started: UpstreamTime,
+    /// From when on modified and deleted records are looked at.
+    pub since: UpstreamTime,
     /// The page to read next.
     pub next: Position,
-    /// Records seen so far.
+    /// The largest id that the listing has shown so far.
+    pub after: Option<RecordId>,
+    /// Rows seen so far.
     pub seen: u64,
 }
 
-/// Where the next page of a module's listing is to be read.
-///
-/// Upstream serves the first 2,000 records by page number, then by page token (facts §4.2). Where
-/// it offers no token the listing goes on by modification time, and within one second by id.
+/// Where the next page of a scan is to be read.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Position {
-    /// This page, in the order of ids.
+    /// This page of the listing, in the order of ids.
     Page(u32),
-    /// The page behind this token, in the order of ids.
+    /// The listing's page behind this token, in the order of ids.
     Token(String),
     /// This page of what was modified at `from` or later, in the order of modification.
     Modified {
@@ -52,16 +55,36 @@ pub enum Position {
         /// The page within.
         page: u32,
     },
-    /// What was modified in this very second, in the order of ids.
+    /// The page behind this token of what was modified at `from` or later.
+    ModifiedToken {
+        /// The first second looked at; a token holds for the same request only (facts §4.2).
+        from: UpstreamTime,
+        /// The token.
+        token: String,
+        /// From where to go on without the token, when it is no longer accepted.
+        reached: UpstreamTime,
+    },
+    /// What was modified in one very second, in the order of ids.
     Second {
+        /// Where the window began that this second was too full for.
+        from: UpstreamTime,
         /// The second.
         at: UpstreamTime,
         /// The last id seen.
         after: RecordId,
     },
+    /// This page of what was deleted.
+    Deleted {
+        /// The page.
+        page: u32,
+        /// Its token, where upstream offers one.
+        token: Option<String>,
+    },
+    /// Every page has been read; ids that they left in doubt are still to be fetched.
+    Settling,
 }
 
 impl Position {
-    /// Where every listing begins.
+    /// Where the listing of a whole module begins.
     pub const START: Position = Position::Page(1);
 }

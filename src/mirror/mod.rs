@@ -1,6 +1,22 @@
 //! The core. Pure: no clock, disk, network, thread or log.
+//!
+//! A callback becomes a [`callback::Notification`], its ids wait in [`waiting`], the [`planner`] says
+//! when they are fetched, [`merge`] folds what was seen into what is stored, and the [`ledger`] says
+//! what is thereby proved.
 
+pub mod backoff;
+pub mod callback;
+pub mod channel;
+pub mod credits;
+pub mod criteria;
 pub mod inbox;
 pub mod ledger;
+pub mod merge;
+pub mod origin;
+pub mod planner;
 pub mod record;
+pub mod scan;
 pub mod time;
+pub mod trouble;
+pub mod version;
+pub mod waiting;

@@ -19,6 +19,9 @@ use jiff::tz::TimeZone;
 pub struct Tick(Duration);
 
 impl Tick {
+    /// The clock's origin.
+    pub const ORIGIN: Tick = Tick(Duration::ZERO);
+
     /// The tick that lies `since_origin` after the clock's origin.
     pub fn from_origin(since_origin: Duration) -> Tick {
         Tick(since_origin)

@@ -4,7 +4,11 @@
 //! follows no redirect; it bounds what a reply may cost and says in one enum what went wrong.
 
 use std::fmt;
+use std::io::Read;
+use std::path::Path;
 use std::time::Duration;
+
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::mirror::time::UpstreamTime;
 use crate::secret::Secret;
@@ -105,3 +109,214 @@ impl fmt::Display for TransportError {
 }
 
 impl std::error::Error for TransportError {}
+
+/// No call takes longer, name resolution and body included: the heart waits for it.
+const CALL_LIMIT: Duration = Duration::from_secs(60);
+/// A connection is there by then or not at all.
+const CONNECT_LIMIT: Duration = Duration::from_secs(15);
+/// Upstream says something by then.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// A name is resolved by then; ureq gives up a thread per lookup that hangs, so this also bounds
+/// how fast such threads can pile up.
+const RESOLVE_LIMIT: Duration = Duration::from_secs(10);
+/// Buffers of a connection, in and out: ureq's own 128 KiB each are much for a small device.
+const BUFFER: usize = 16 << 10;
+
+/// The transport over HTTPS.
+pub struct HttpsTransport {
+    /// One agent for each set of roots. ureq takes either its built-in roots or given ones; a
+    /// server that the first set does not know is tried with the next, before anything was sent.
+    agents: Vec<ureq::Agent>,
+}
+
+impl HttpsTransport {
+    /// A transport that trusts the built-in roots, and those of `ca_file` besides.
+    pub fn new(ca_file: Option<&Path>) -> Result<HttpsTransport, CaFileError> {
+        let mut agents = vec![agent(RootCerts::WebPki)];
+        if let Some(path) = ca_file {
+            let roots = read_roots(path).map_err(|why| CaFileError { path: path.into(), why })?;
+            agents.push(agent(RootCerts::new_with_certs(&roots)));
+        }
+        Ok(HttpsTransport { agents })
+    }
+}
+
+/// A `ca_file` that cannot be used.
+#[derive(Debug)]
+pub struct CaFileError {
+    path: std::path::PathBuf,
+    why: String,
+}
+
+impl fmt::Display for CaFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        write!(f, "{path}: {}; upstream.ca_file is to hold certificates in PEM form", self.why)
+    }
+}
+
+impl std::error::Error for CaFileError {}
+
+fn read_roots(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
+    let pem = std::fs::read(path).map_err(|error| error.to_string())?;
+    let mut roots = Vec::new();
+    for item in parse_pem(&pem) {
+        match item.map_err(|error| error.to_string())? {
+            PemItem::Certificate(certificate) => roots.push(certificate),
+            _ => return Err("it holds something else than certificates".into()),
+        }
+    }
+    if roots.is_empty() { Err("it holds no certificate".into()) } else { Ok(roots) }
+}
+
+fn agent(roots: RootCerts) -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        // A redirect would carry our token to whoever it names.
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        // The environment of a device's service must not decide where secrets go.
+        .proxy(None)
+        .timeout_global(Some(CALL_LIMIT))
+        .timeout_resolve(Some(RESOLVE_LIMIT))
+        .timeout_connect(Some(CONNECT_LIMIT))
+        .timeout_recv_response(Some(ANSWER_LIMIT))
+        .input_buffer_size(BUFFER)
+        .output_buffer_size(BUFFER)
+        .max_idle_connections(2)
+        .user_agent(concat!("crmirror/", env!("CARGO_PKG_VERSION")))
+        .tls_config(TlsConfig::builder().root_certs(roots).build())
+        .build()
+        .new_agent()
+}
+
+impl Transport for HttpsTransport {
+    fn send(&self, request: &Request) -> Result<Reply, TransportError> {
+        let mut last = None;
+        for agent in &self.agents {
+            match send(agent, request) {
+                Err(error @ TransportError::Untrusted(_)) => last = Some(error),
+                result => return result,
+            }
+        }
+        Err(last.expect("there is at least one agent"))
+    }
+}
+
+fn send(agent: &ureq::Agent, request: &Request) -> Result<Reply, TransportError> {
+    let result = match (request.method, &request.body) {
+        (Method::Get, _) => with_headers(agent.get(&request.url), request).call(),
+        (Method::Delete, _) => with_headers(agent.delete(&request.url), request).call(),
+        (Method::Post, body) => send_body(agent.post(&request.url), request, body),
+        (Method::Put, body) => send_body(agent.put(&request.url), request, body),
+    };
+    read(result.map_err(error)?)
+}
+
+fn with_headers<B>(
+    mut builder: ureq::RequestBuilder<B>,
+    request: &Request,
+) -> ureq::RequestBuilder<B> {
+    if let Some(token) = &request.token {
+        let value = format!("Zoho-oauthtoken {}", token.reveal());
+        builder = builder.header("Authorization", value);
+    }
+    if let Some(time) = request.modified_since {
+        builder = builder.header("If-Modified-Since", time.to_string());
+    }
+    builder
+}
+
+fn send_body(
+    builder: ureq::RequestBuilder<ureq::typestate::WithBody>,
+    request: &Request,
+    body: &Body,
+) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
+    let builder = with_headers(builder, request);
+    match body {
+        Body::Empty => builder.send_empty(),
+        Body::Json(text) => builder.content_type("application/json").send(text.reveal()),
+        Body::Form(text) => {
+            builder.content_type("application/x-www-form-urlencoded").send(text.reveal())
+        }
+    }
+}
+
+fn read(mut response: ureq::http::Response<ureq::Body>) -> Result<Reply, TransportError> {
+    let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let date = header("date").and_then(UpstreamTime::parse_http_date);
+    let retry_after = header("retry-after").and_then(|value| pause(value, date));
+    let status = response.status().as_u16();
+    let mut body = Vec::new();
+    // The reader is beyond the decoder: this bounds what a compressed body becomes.
+    let mut reader = response.body_mut().as_reader().take(REPLY_LIMIT as u64 + 1);
+    reader.read_to_end(&mut body).map_err(|cause| error(cause.into()))?;
+    if body.len() > REPLY_LIMIT {
+        let why = format!("it is larger than {} MiB", REPLY_LIMIT >> 20);
+        return Err(TransportError::Unreadable(why));
+    }
+    Ok(Reply { status, date, retry_after, body })
+}
+
+/// Reads a `Retry-After`: seconds, or a date, held against the date of the same reply.
+fn pause(value: &str, date: Option<UpstreamTime>) -> Option<Duration> {
+    match value.trim().parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => Some(UpstreamTime::parse_http_date(value.trim())?.since(date?)),
+    }
+}
+
+fn error(error: ureq::Error) -> TransportError {
+    match &error {
+        ureq::Error::Timeout(_) => TransportError::TimedOut(error.to_string()),
+        ureq::Error::Rustls(cause) => tls_error(cause),
+        ureq::Error::Io(cause) => {
+            match cause.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+                Some(cause) => tls_error(cause),
+                None => TransportError::Unreachable(cause.to_string()),
+            }
+        }
+        ureq::Error::HostNotFound => {
+            TransportError::Unreachable("the name cannot be resolved".into())
+        }
+        ureq::Error::ConnectionFailed => {
+            TransportError::Unreachable("the connection cannot be made".into())
+        }
+        ureq::Error::Protocol(_) | ureq::Error::BodyExceedsLimit(_) => {
+            TransportError::Unreadable(error.to_string())
+        }
+        _ => TransportError::Unreachable(error.to_string()),
+    }
+}
+
+fn tls_error(error: &rustls::Error) -> TransportError {
+    use rustls::CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
+    match error {
+        rustls::Error::InvalidCertificate(Expired | ExpiredContext { .. }) => {
+            TransportError::WrongClock("the certificate has expired".into())
+        }
+        rustls::Error::InvalidCertificate(NotValidYet | NotValidYetContext { .. }) => {
+            TransportError::WrongClock("the certificate is not valid yet".into())
+        }
+        rustls::Error::InvalidCertificate(_) => TransportError::Untrusted(error.to_string()),
+        _ => TransportError::Unreachable(format!("TLS: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_read_in_both_forms() {
+        let date = UpstreamTime::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT");
+        let check = |value: &str| pause(value, date).map(|pause| pause.as_secs());
+        assert_eq!(check("0"), Some(0));
+        assert_eq!(check(" 120 "), Some(120));
+        assert_eq!(check("99999999999"), Some(99_999_999_999));
+        assert_eq!(check("Sun, 06 Nov 1994 08:50:37 GMT"), Some(60));
+        assert_eq!(check("Sun, 06 Nov 1994 08:00:00 GMT"), Some(0));
+        assert_eq!(check("soon"), None);
+        assert_eq!(pause("Sun, 06 Nov 1994 08:50:37 GMT", None), None);
+    }
+}

@@ -1,1 +1,3 @@
+//! sandbox
+
 fn main() {}

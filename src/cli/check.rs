@@ -1,0 +1,62 @@
+//! `crmirror check`: the configuration, the files it names, and the store when it is not in use.
+//! Opens nothing on the network.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::config::Config;
+use crate::credentials::Credentials;
+use crate::error::Failure;
+use crate::store::{OpenError, Store};
+use crate::upstream::transport::HttpsTransport;
+
+use super::print;
+
+/// Looks at everything, and prints what is wrong.
+pub(super) fn run(path: &Path, json: bool) -> Result<(), Failure> {
+    let config = match Config::load(path) {
+        Ok(config) => config,
+        Err(errors) => {
+            if json {
+                let problems: Vec<String> =
+                    errors.problems().iter().map(ToString::to_string).collect();
+                print(&format!("{}\n", json!({ "ok": false, "problems": problems })))?;
+            }
+            return Err(errors.into());
+        }
+    };
+    let mut warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+    let (credentials, of_credentials) = Credentials::load(&config.upstream.credentials)?;
+    warnings.extend(of_credentials);
+    credentials.require_refresh_token(&config.upstream.credentials)?;
+    HttpsTransport::new(config.upstream.ca_file.as_deref())
+        .map_err(|error| Failure::configuration(error.to_string()))?;
+    let store = look_at_store(&config.store, &mut warnings)?;
+    if json {
+        return print(&format!(
+            "{}\n",
+            json!({ "ok": true, "warnings": warnings, "store": store })
+        ));
+    }
+    for warning in &warnings {
+        eprintln!("crmirror: {warning}");
+    }
+    print(&format!("{}: good\n{}: {store}\n", path.display(), config.store.display()))
+}
+
+/// Opens the store if there is one and nobody else has it. One that is not there yet is not made:
+/// it would belong to whoever checks, and not to the daemon.
+fn look_at_store(path: &Path, warnings: &mut Vec<String>) -> Result<&'static str, Failure> {
+    if !path.join("mirror.sled").exists() {
+        return Ok("no store yet; the daemon makes it");
+    }
+    match Store::open(path) {
+        Ok((_, healings)) => {
+            warnings.extend(healings.iter().map(ToString::to_string));
+            Ok("good")
+        }
+        Err(OpenError::InUse { .. }) => Ok("in use, not looked at"),
+        Err(error) => Err(Failure::failed(error.to_string())),
+    }
+}

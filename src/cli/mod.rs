@@ -1,0 +1,58 @@
+//! The commands that are not the daemon itself, and how they show what they found.
+
+pub mod args;
+mod channel;
+mod check;
+mod client;
+mod login;
+mod read;
+mod status;
+pub mod table;
+
+use std::io::Write;
+
+use crate::config::Config;
+use crate::daemon;
+use crate::error::Failure;
+
+use self::args::{Args, Command, HELP};
+
+/// Does what the person wants.
+pub fn run(args: Args) -> Result<(), Failure> {
+    match args.command {
+        Command::Help => return print(HELP),
+        Command::Version => {
+            return print(concat!("crmirror ", env!("CARGO_PKG_VERSION"), "\n"));
+        }
+        Command::Check => return check::run(&args.config, args.json),
+        _ => {}
+    }
+    let config = Config::load(&args.config)?;
+    match args.command {
+        Command::Run => daemon::run(&config),
+        Command::Login { code } => login::run(&config, &code, args.json),
+        Command::Status => status::run(&config, args.json),
+        Command::Get { module, id } => read::get(&config, &module, id, args.json),
+        Command::List(list) => read::list(&config, &list, args.json),
+        Command::Sync { module, sweep } => status::sync(&config, module.as_ref(), sweep, args.json),
+        Command::Channel(command) => channel::run(&config, command, args.json),
+        Command::Check | Command::Help | Command::Version => Ok(()),
+    }
+}
+
+/// Prints a result. A reader that has gone away (`| head`) is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::failed(format!("the result cannot be printed: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// The width of the terminal that the result is printed on; `None` for a file or a pipe.
+fn terminal_width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    (size.ws_col > 0).then_some(size.ws_col.into())
+}

@@ -1,0 +1,236 @@
+//! The configuration: one TOML file, read once, every value parsed.
+//!
+//! Reading takes two steps. `section.rs` walks the raw file and knows lines and keys; `sections.rs`
+//! turns it into a [`Config`], in which nothing is left to check. All problems are told at once,
+//! each with what to write instead. Nothing is opened here but the file itself: whether a path
+//! exists or an address answers is for those who use it to find out. Secrets are not in this file
+//! (see [`crate::credentials`]).
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use self::section::{Findings, Section, Source};
+use crate::mirror::origin::Origin;
+use crate::mirror::record::{ChannelId, FieldName, ModuleName};
+use crate::mirror::version::ApiVersion;
+
+mod notify_url;
+mod problem;
+mod section;
+mod sections;
+mod values;
+
+pub use self::notify_url::{NOTIFY_URL_LIMIT, NotifyUrl};
+pub use self::problem::{ConfigErrors, Problem};
+pub use self::sections::{
+    CHANNEL_EVENTS_LIMIT, CREDITS_FLOOR, CREDITS_LIMIT, FIELDS_LIMIT, SHORTEST_LIFETIME,
+    SOCKET_PATH_LIMIT,
+};
+pub use self::values::LONGEST_DURATION;
+
+/// Where the configuration is looked for without `--config`.
+pub const DEFAULT_PATH: &str = "/etc/crmirror/crmirror.toml";
+
+/// Largest configuration file: a hundred modules with all their fields stay far below, and
+/// `--config /dev/zero` must not fill the memory.
+pub const FILE_LIMIT: usize = 1 << 20;
+
+/// The whole configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// Where upstream is and how it is spoken to.
+    pub upstream: Upstream,
+    /// The channel that is kept open; `None` means pull-only: no channel, no callback listener.
+    pub channel: Option<Channel>,
+    /// Where callbacks arrive. Without a channel nobody listens there.
+    pub callbacks: Callbacks,
+    /// Where local programs read.
+    pub local: Local,
+    /// The directory of the store.
+    pub store: PathBuf,
+    /// How often, and at what cost, the mirror is compared with upstream.
+    pub catch_up: CatchUp,
+    /// What is mirrored: at least one module, none twice.
+    pub modules: Vec<Module>,
+    /// What works, but hardly as it was meant.
+    pub warnings: Vec<Problem>,
+}
+
+/// `[upstream]`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Upstream {
+    /// Where tokens are asked for.
+    pub accounts: Origin,
+    /// Where records are asked for, when the file says so: then no token reply changes it.
+    pub api: Option<Origin>,
+    /// The API address of the data centre: used until a token reply names one (facts §3.4).
+    pub api_default: Option<Origin>,
+    /// The version that every call is made with.
+    pub version: ApiVersion,
+    /// The credentials file.
+    pub credentials: PathBuf,
+    /// Certificates trusted beside the built-in ones.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// `[channel]`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Channel {
+    /// The address that upstream calls back.
+    pub notify_url: NotifyUrl,
+    /// The id of the channel; without one it is chosen once and kept.
+    pub id: Option<ChannelId>,
+    /// The life asked for at each renewal, never above what the version of the API allows.
+    pub lifetime: Duration,
+    /// Whether changes of related records cause callbacks too.
+    pub related_actions: bool,
+}
+
+/// `[callbacks]`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Callbacks {
+    /// Where to listen, unless the service manager hands a socket over.
+    pub listen: SocketAddr,
+    /// `None` is for a tunnel or a proxy in front.
+    pub tls: Option<Tls>,
+}
+
+/// How the callback listener proves who it is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tls {
+    /// The certificate chain, PEM.
+    pub cert: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+}
+
+/// `[local]`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Local {
+    /// Where to listen: a loopback address, since nobody is asked who he is.
+    pub listen: SocketAddr,
+    /// A Unix socket beside it.
+    pub socket: Option<PathBuf>,
+    /// Pages that a browser may read from; none by default.
+    pub allow_origins: Vec<Origin>,
+}
+
+/// `[catch_up]`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CatchUp {
+    /// From one catch-up to the next.
+    pub every: Duration,
+    /// From one sweep to the next; never shorter than `every`.
+    pub sweep_every: Duration,
+    /// The hard ceiling on API credits spent in a day.
+    pub credits_per_day: u32,
+}
+
+/// `[[module]]`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Module {
+    /// Its API name.
+    pub name: ModuleName,
+    /// What the channel reports of it: at least one, none twice.
+    pub operations: Vec<Operation>,
+    /// The fields that are mirrored, at least one; `None` means all.
+    pub fields: Option<Vec<FieldName>>,
+    /// Whether every changed record is fetched by its id, with subforms and multi-selects.
+    pub whole_records: bool,
+}
+
+/// What a channel reports of a module.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Operation {
+    /// A record is new.
+    Create,
+    /// A record was changed.
+    Edit,
+    /// A record was deleted.
+    Delete,
+}
+
+impl Operation {
+    /// Every operation.
+    pub const ALL: [Operation; 3] = [Operation::Create, Operation::Edit, Operation::Delete];
+
+    /// The verb, as it is written in the file and in a channel's events (facts §1.2).
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Operation::Create => "create",
+            Operation::Edit => "edit",
+            Operation::Delete => "delete",
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file, with this process's `$CREDENTIALS_DIRECTORY` for the default of
+    /// `upstream.credentials`.
+    pub fn load(file: &Path) -> Result<Config, ConfigErrors> {
+        let text = read(file).map_err(|what| {
+            let problem = Problem { file: file.into(), line: None, key: String::new(), what };
+            ConfigErrors::new(vec![problem])
+        })?;
+        let directory = std::env::var_os("CREDENTIALS_DIRECTORY").filter(|name| !name.is_empty());
+        Config::parse(file, &text, directory.as_deref().map(Path::new))
+    }
+
+    /// Reads the text of a file; `file` is its name in messages, and relative paths lie in its
+    /// directory. `credentials_directory` is where a service manager keeps the credentials.
+    pub fn parse(
+        file: &Path,
+        text: &[u8],
+        credentials_directory: Option<&Path>,
+    ) -> Result<Config, ConfigErrors> {
+        let source = Source { file, bytes: text };
+        let whole = |at: usize, what: String| {
+            ConfigErrors::new(vec![source.problem(Some(source.line(at)), String::new(), what)])
+        };
+        let text = std::str::from_utf8(text).map_err(|error| {
+            whole(error.valid_up_to(), "not UTF-8 text; save the file as UTF-8".to_owned())
+        })?;
+        let table = DeTable::parse(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            whole(at, format!("not TOML: {}", error.message()))
+        })?;
+        let mut findings = Findings::default();
+        let document = Section::whole(source, table.get_ref());
+        let config = sections::config(document, credentials_directory, &mut findings);
+        let Findings { mut errors, mut warnings } = findings;
+        errors.sort_by_key(|problem| problem.line);
+        warnings.sort_by_key(|problem| problem.line);
+        match config {
+            Some(config) if errors.is_empty() => Ok(Config { warnings, ..config }),
+            Some(_) | None => Err(ConfigErrors::new(errors)),
+        }
+    }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, String> {
+    let mut text = Vec::new();
+    let limit = FILE_LIMIT as u64 + 1;
+    File::open(file).and_then(|open| open.take(limit).read_to_end(&mut text)).map_err(|error| {
+        match error.kind() {
+            io::ErrorKind::NotFound => {
+                "no such file; write one, or name another with --config PATH".to_owned()
+            }
+            io::ErrorKind::PermissionDenied => {
+                "permission denied; run as the daemon's user, or let this user read it".to_owned()
+            }
+            io::ErrorKind::IsADirectory => {
+                "a directory, not a file; name the file in it with --config PATH".to_owned()
+            }
+            _ => format!("cannot be read: {error}"),
+        }
+    })?;
+    if text.len() > FILE_LIMIT {
+        return Err(format!("larger than {FILE_LIMIT} bytes; is this the right file?"));
+    }
+    Ok(text)
+}

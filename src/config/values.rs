@@ -1,0 +1,228 @@
+//! One text of the file → one value, or what is wrong with it and what to write.
+//!
+//! Each function sees a value alone. What two values must be to each other is said in
+//! `sections.rs`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::Operation;
+use crate::mirror::origin::{Origin, Scheme};
+use crate::mirror::record::ChannelId;
+use crate::mirror::version::ApiVersion;
+
+/// Longest duration that can be written: more is a typing error, and sums stay far from overflow.
+pub const LONGEST_DURATION: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// Data centre, its accounts address, its API address (facts §3.4).
+const DATA_CENTRES: [(&str, &str, &str); 10] = [
+    ("us", "https://accounts.zoho.com", "https://www.zohoapis.com"),
+    ("eu", "https://accounts.zoho.eu", "https://www.zohoapis.eu"),
+    ("in", "https://accounts.zoho.in", "https://www.zohoapis.in"),
+    ("au", "https://accounts.zoho.com.au", "https://www.zohoapis.com.au"),
+    ("jp", "https://accounts.zoho.jp", "https://www.zohoapis.jp"),
+    ("ca", "https://accounts.zohocloud.ca", "https://www.zohoapis.ca"),
+    ("sa", "https://accounts.zoho.sa", "https://www.zohoapis.sa"),
+    ("cn", "https://accounts.zoho.com.cn", "https://www.zohoapis.com.cn"),
+    ("uk", "https://accounts.zoho.uk", "https://www.zohoapis.uk"),
+    ("ae", "https://accounts.zoho.ae", "https://www.zohoapis.ae"),
+];
+
+/// The accounts and the API address of a data centre.
+pub(super) fn data_centre(text: &str) -> Result<(Origin, Origin), String> {
+    let (_, accounts, api) = DATA_CENTRES
+        .into_iter()
+        .find(|(name, _, _)| *name == text)
+        .ok_or_else(|| format!("{} is not a data centre; {}", shown(text), any_data_centre()))?;
+    let known = |address| Origin::parse(address).expect("the table holds origins");
+    Ok((known(accounts), known(api)))
+}
+
+/// `write one of us, eu, …`
+pub(super) fn any_data_centre() -> String {
+    format!("write one of {}", DATA_CENTRES.map(|(name, _, _)| name).join(", "))
+}
+
+/// An address that secrets are sent to.
+pub(super) fn upstream_origin(text: &str) -> Result<Origin, String> {
+    let origin = origin(text, "https://www.zohoapis.com")?;
+    refuse_clear_text(&origin)?;
+    Ok(origin)
+}
+
+/// The origin of a web page.
+pub(super) fn page_origin(text: &str) -> Result<Origin, String> {
+    origin(text, "http://kiosk.local")
+}
+
+fn origin(text: &str, example: &str) -> Result<Origin, String> {
+    Origin::parse(text).map_err(|error| format!("{error}; write for example {example}"))
+}
+
+/// Refuses `http://` but on this device itself, where nobody can listen in.
+pub(super) fn refuse_clear_text(origin: &Origin) -> Result<(), String> {
+    match origin.scheme() {
+        Scheme::Http if !origin.is_loopback() => {
+            Err("http:// is accepted on loopback addresses only; write https://".to_owned())
+        }
+        Scheme::Http | Scheme::Https => Ok(()),
+    }
+}
+
+/// A version of the API.
+pub(super) fn api_version(text: &str) -> Result<ApiVersion, String> {
+    ApiVersion::parse(text).ok_or_else(|| {
+        let known = ApiVersion::ALL.map(ApiVersion::as_str).join(", ");
+        format!("{} is not a version of the API; write one of {known}", shown(text))
+    })
+}
+
+/// What a channel reports of a module.
+pub(super) fn operation(text: &str) -> Result<Operation, String> {
+    Operation::ALL.into_iter().find(|known| known.as_str() == text).ok_or_else(|| {
+        let known = Operation::ALL.map(Operation::as_str).join(", ");
+        format!("{} is not an operation; write any of {known}", shown(text))
+    })
+}
+
+/// The id of a channel, as one is chosen: a positive number that every version of the API takes
+/// as a string (facts §1.2).
+pub(super) fn channel_id(text: &str) -> Result<ChannelId, String> {
+    let plain = !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
+    plain
+        .then(|| text.parse::<i64>().ok())
+        .flatten()
+        .map(|number| ChannelId::new(number.unsigned_abs()))
+        .ok_or_else(|| {
+            format!("{} is not an id; write a whole number from 1 to {}", shown(text), i64::MAX)
+        })
+}
+
+/// `30s`, `15m`, `24h`, `7d`: a whole number above zero and a unit.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let unit_at = text.len() - usize::from(text.ends_with(['s', 'm', 'h', 'd']));
+    let (number, unit) = text.split_at(unit_at);
+    let unit = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 60 * 60,
+        "d" => 24 * 60 * 60,
+        _ => return Err(not_a_duration(text)),
+    };
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(not_a_duration(text));
+    }
+    // Digits alone fail to parse only when there are too many of them.
+    let seconds = number.parse().unwrap_or(u64::MAX).saturating_mul(unit);
+    match Duration::from_secs(seconds) {
+        Duration::ZERO => Err(format!("{} is no time at all; write more", shown(text))),
+        span if span > LONGEST_DURATION => Err(format!(
+            "{} is too long; write at most {}",
+            shown(text),
+            duration_text(LONGEST_DURATION)
+        )),
+        span => Ok(span),
+    }
+}
+
+fn not_a_duration(text: &str) -> String {
+    format!("{} is not a duration; write for example 30s, 15m, 24h or 7d", shown(text))
+}
+
+/// A duration as it would be written in the file.
+pub(super) fn duration_text(span: Duration) -> String {
+    let seconds = span.as_secs();
+    [(24 * 60 * 60, 'd'), (60 * 60, 'h'), (60, 'm')]
+        .into_iter()
+        .find(|(unit, _)| seconds % unit == 0)
+        .map_or_else(
+            || format!("{seconds}s"),
+            |(unit, letter)| format!("{}{letter}", seconds / unit),
+        )
+}
+
+/// An address to listen on, with its port. No name: what a name means changes behind our back.
+pub(super) fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!(
+            "{} is not an IP address with a port; write for example 127.0.0.1:8686 or [::1]:8686",
+            shown(text)
+        )
+    })
+}
+
+/// A path; a relative one lies in `directory`, that of the configuration file.
+pub(super) fn path(text: &str, directory: &Path) -> Result<PathBuf, String> {
+    if text.is_empty() || text.contains('\0') {
+        return Err(format!("{} is not a path", shown(text)));
+    }
+    Ok(directory.join(text))
+}
+
+/// A path that means the same from wherever the program is started.
+pub(super) fn absolute_path(text: &str) -> Result<PathBuf, String> {
+    let path = path(text, Path::new(""))?;
+    if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err(format!("{} is not an absolute path; begin it with /", shown(text)))
+    }
+}
+
+/// Longest piece of a value that a message repeats.
+const SHOWN_LIMIT: usize = 60;
+
+/// A value as a message shows it: in quotes, on one line, not longer than a line.
+pub(super) fn shown(text: &str) -> String {
+    let start: String = text.chars().take(SHOWN_LIMIT).collect();
+    let dots = if start.len() < text.len() { "…" } else { "" };
+    format!("'{}{dots}'", start.escape_debug())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_and_written() {
+        let check = |text: &str, seconds: u64, written: &str| {
+            let span = duration(text).unwrap_or_else(|what| panic!("{text}: {what}"));
+            assert_eq!(
+                (span.as_secs(), duration_text(span).as_str()),
+                (seconds, written),
+                "{text}"
+            );
+        };
+        check("1s", 1, "1s");
+        check("30s", 30, "30s");
+        check("90s", 90, "90s");
+        check("60s", 60, "1m");
+        check("15m", 900, "15m");
+        check("24h", 86_400, "1d");
+        check("36h", 129_600, "36h");
+        check("7d", 604_800, "7d");
+        check("007d", 604_800, "7d");
+        check("366d", 31_622_400, "366d");
+    }
+
+    #[test]
+    fn what_is_no_duration_is_refused() {
+        for text in [
+            "", "s", "15", "15 m", " 15m", "15M", "15min", "1.5h", "-1h", "+1h", "1h30m", "1w",
+            "ms", "٣s",
+        ] {
+            assert_eq!(duration(text).unwrap_err(), not_a_duration(text));
+        }
+        for text in ["367d", "18446744073709551615d", "99999999999999999999999s"] {
+            assert!(duration(text).unwrap_err().contains("is too long"), "{text}");
+        }
+        assert!(duration("0h").is_err());
+    }
+
+    #[test]
+    fn a_value_is_shown_on_one_line() {
+        assert_eq!(shown("a\n\u{1b}[31mb"), r"'a\n\u{1b}[31mb'");
+        assert_eq!(shown(&"x".repeat(61)), format!("'{}…'", "x".repeat(60)));
+    }
+}

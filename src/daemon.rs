@@ -1,0 +1,301 @@
+//! The daemon: open everything, start the threads, run the heart.
+//!
+//! There is one way to start, whatever ended the last run. Reads are served before upstream is
+//! asked for anything, so that a device without a network is useful from its first second.
+
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::thread;
+use std::time::Duration;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::clock::{Clock, DeviceClock};
+use crate::config::Config;
+use crate::credentials::Credentials;
+use crate::error::Failure;
+use crate::heart::{Heart, HeartError, Turn};
+use crate::identity::Identity;
+use crate::mirror::planner::Input;
+use crate::mirror::record::ModuleName;
+use crate::server::board::Board;
+use crate::server::gate::{Gate, Limits, Listener, TlsFiles};
+use crate::server::hall::{Hall, Respond};
+use crate::server::local::Local;
+use crate::server::receive::Reception;
+use crate::store::{INBOX_LIMIT, OpenError, Store};
+use crate::upstream::transport::HttpsTransport;
+
+/// Threads that answer callbacks. They wait for the disk, and those that wait together share one
+/// flush, so they are more than a small device has cores.
+const CALLBACK_WORKERS: usize = 8;
+/// Threads that answer local programs.
+const LOCAL_WORKERS: usize = 8;
+/// The heart looks around at least this often: after the device was suspended, a wait measured by
+/// the waking clock may be far too long.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// What is left of a polite stop for the disk to take what is written.
+const STOP_LIMIT: Duration = Duration::from_millis(1_800);
+
+/// Runs until a signal ends it. Returns early only when it cannot start or cannot go on.
+pub fn run(config: &Config) -> Result<(), Failure> {
+    for warning in &config.warnings {
+        log::warn!("{warning}");
+    }
+    let credentials = load_credentials(config)?;
+    let transport = HttpsTransport::new(config.upstream.ca_file.as_deref())
+        .map_err(|error| Failure::configuration(error.to_string()))?;
+    let store = open_store(&config.store)?;
+    let identity = Identity::open(&config.store).map_err(|e| Failure::failed(e.to_string()))?;
+    let clock: Arc<dyn Clock> = Arc::new(DeviceClock);
+    let board = Arc::new(Board::default());
+    let (bell, rung) = mpsc::sync_channel(INBOX_LIMIT as usize);
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
+        .map_err(|error| Failure::failed(format!("signals cannot be received: {error}")))?;
+
+    let transport = Arc::new(transport);
+    let clock_of_heart = Arc::clone(&clock);
+    let mut heart = Heart::new(
+        config,
+        credentials,
+        transport,
+        clock_of_heart,
+        store.clone(),
+        identity,
+        Arc::clone(&board),
+    )
+    .map_err(|error| Failure::failed(error.to_string()))?;
+    let doors = Doors::open(config, &store, &board, &bell, &clock)?;
+    log::info!("crmirror {} started", env!("CARGO_PKG_VERSION"));
+
+    let (ended, end) = mpsc::channel();
+    let for_heart = (ended.clone(), clock);
+    spawn("heart", move || {
+        let (ended, clock) = for_heart;
+        let error = beat(&mut heart, &rung, &*clock);
+        let _ = ended.send(End::Heart(error));
+    })?;
+    spawn("signals", move || {
+        watch(signals, &ended);
+    })?;
+    // The bell goes on ringing as long as the doors are open; this end of it is not needed here.
+    drop(bell);
+    wait(&end, &doors, &store)
+}
+
+/// Why the daemon ends.
+enum End {
+    Signal,
+    Reload,
+    Heart(Option<HeartError>),
+}
+
+/// The listeners.
+struct Doors {
+    gates: Vec<Gate>,
+    // The gates lead here: they come first in the order of dropping.
+    _halls: Vec<Hall>,
+}
+
+impl Doors {
+    fn open(
+        config: &Config,
+        store: &Store,
+        board: &Arc<Board>,
+        bell: &SyncSender<Input>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Doors, Failure> {
+        let modules: Vec<ModuleName> = config.modules.iter().map(|m| m.name.clone()).collect();
+        let mut gates = Vec::new();
+        let mut halls = Vec::new();
+
+        let local = Local::new(
+            modules.clone(),
+            config.local.allow_origins.clone(),
+            store.clone(),
+            Arc::clone(board),
+            bell.clone(),
+            Arc::clone(clock),
+        );
+        let hall = open_hall(LOCAL_WORKERS, Arc::new(move |asked| local.respond(asked)))?;
+        let limits = Limits { one_peer: true, ..Limits::default() };
+        let tcp = Listener::Tcp(listen("local.listen", config.local.listen)?);
+        gates.push(open_gate(tcp, None, limits.clone(), &hall)?);
+        if let Some(path) = &config.local.socket {
+            let unix = Listener::Unix(listen_at(path)?);
+            gates.push(open_gate(unix, None, limits, &hall)?);
+        }
+        halls.push(hall);
+
+        if let Some(channel) = &config.channel {
+            let reception = Reception::new(
+                channel.notify_url.path(),
+                modules,
+                store.clone(),
+                Arc::clone(board),
+                bell.clone(),
+                Arc::clone(clock),
+            );
+            let hall =
+                open_hall(CALLBACK_WORKERS, Arc::new(move |asked| reception.respond(asked)))?;
+            let tls = config.callbacks.tls.as_ref();
+            let tls = tls.map(|tls| TlsFiles { cert: tls.cert.clone(), key: tls.key.clone() });
+            // Behind a tunnel or a proxy every caller has the proxy's address.
+            let one_peer = tls.is_none();
+            let limits = Limits { one_peer, ..Limits::default() };
+            let tcp = Listener::Tcp(listen("callbacks.listen", config.callbacks.listen)?);
+            gates.push(open_gate(tcp, tls, limits, &hall)?);
+            halls.push(hall);
+        }
+        Ok(Doors { gates, _halls: halls })
+    }
+
+    /// Lets nobody in any more, and lets those inside finish.
+    fn close(&self) {
+        thread::scope(|scope| {
+            for gate in &self.gates {
+                scope.spawn(|| gate.stop());
+            }
+        });
+    }
+
+    fn reload(&self) {
+        for gate in &self.gates {
+            if let Err(error) = gate.reload() {
+                log::error!("{error}; the old certificate stays in use");
+            }
+        }
+    }
+}
+
+/// Runs the heart until it cannot go on, or until nobody is left to ring for it.
+fn beat(heart: &mut Heart, rung: &Receiver<Input>, clock: &dyn Clock) -> Option<HeartError> {
+    loop {
+        while let Ok(input) = rung.try_recv() {
+            heart.hear(input);
+        }
+        let tick = match heart.turn() {
+            Ok(Turn::Acted) => continue,
+            Ok(Turn::WaitUntil(tick)) => tick,
+            Err(error) => return Some(error),
+        };
+        let wait = tick.since(clock.tick()).min(LONGEST_WAIT);
+        match rung.recv_timeout(wait) {
+            Ok(input) => heart.hear(input),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return None,
+        }
+    }
+}
+
+fn watch(mut signals: Signals, ended: &mpsc::Sender<End>) {
+    for signal in signals.forever() {
+        let end = if signal == SIGHUP { End::Reload } else { End::Signal };
+        if ended.send(end).is_err() {
+            return;
+        }
+    }
+}
+
+fn wait(end: &Receiver<End>, doors: &Doors, store: &Store) -> Result<(), Failure> {
+    loop {
+        match end.recv() {
+            Ok(End::Reload) => doors.reload(),
+            Ok(End::Signal) => {
+                stop(doors, store);
+                return Ok(());
+            }
+            Ok(End::Heart(Some(error))) => return Err(Failure::failed(error.to_string())),
+            Ok(End::Heart(None)) | Err(_) => {
+                return Err(Failure::failed("the heart stopped; see the log above"));
+            }
+        }
+    }
+}
+
+/// Stops politely. An upstream call in flight is not waited for: what it would have brought is
+/// fetched again, as after any other end.
+fn stop(doors: &Doors, store: &Store) {
+    log::info!("stopping");
+    let (done, waits) = mpsc::channel();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            doors.close();
+            // Nothing depends on this flush; it only spares the next start some fetching.
+            let _ = store.flush();
+            let _ = done.send(());
+        });
+        if waits.recv_timeout(STOP_LIMIT).is_err() {
+            log::warn!("the stop takes too long: what is in hand is given up");
+            std::process::exit(0);
+        }
+    });
+}
+
+fn load_credentials(config: &Config) -> Result<Credentials, Failure> {
+    let (credentials, warnings) = Credentials::load(&config.upstream.credentials)?;
+    for warning in warnings {
+        log::warn!("{warning}");
+    }
+    credentials.require_refresh_token(&config.upstream.credentials)?;
+    Ok(credentials)
+}
+
+/// Opens the store, and tells what had to be mended.
+pub fn open_store(path: &Path) -> Result<Store, Failure> {
+    let (store, healings) =
+        Store::open(path).map_err(|error: OpenError| Failure::failed(error.to_string()))?;
+    for healing in healings {
+        log::warn!("{healing}");
+    }
+    Ok(store)
+}
+
+fn listen(key: &str, address: std::net::SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).map_err(|error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::AddrInUse => "another program listens there; stop it or change",
+            std::io::ErrorKind::PermissionDenied => {
+                "ports below 1024 need a capability; use a higher one in"
+            }
+            _ => "change",
+        };
+        Failure::failed(format!("cannot listen on {address}: {error}; {hint} {key}"))
+    })
+}
+
+/// Listens on a Unix socket. A file that a crash left there is no hindrance: the store's lock has
+/// shown that no other daemon of ours is running.
+fn listen_at(path: &Path) -> Result<UnixListener, Failure> {
+    let failed = |error: std::io::Error| {
+        let path = path.display();
+        Failure::failed(format!("cannot listen on {path}: {error}; change local.socket"))
+    };
+    use std::os::unix::fs::FileTypeExt;
+    if path.symlink_metadata().is_ok_and(|file| file.file_type().is_socket()) {
+        std::fs::remove_file(path).map_err(failed)?;
+    }
+    UnixListener::bind(path).map_err(failed)
+}
+
+fn open_hall(workers: usize, respond: Respond) -> Result<Hall, Failure> {
+    Hall::open(workers, respond).map_err(|error| Failure::failed(error.to_string()))
+}
+
+fn open_gate(
+    listener: Listener,
+    tls: Option<TlsFiles>,
+    limits: Limits,
+    hall: &Hall,
+) -> Result<Gate, Failure> {
+    Gate::open(listener, tls, limits, hall).map_err(|error| Failure::failed(error.to_string()))
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    let spawned = thread::Builder::new().name(name.into()).spawn(work);
+    spawned.map(|_| ()).map_err(|error| Failure::failed(format!("no thread for {name}: {error}")))
+}

@@ -1,0 +1,286 @@
+//! The heart: the one thread that talks to upstream and writes the mirror.
+//!
+//! It asks the planner what to do, does it, and says what it brought. One action is in the air at a
+//! time, so observations have an order and nothing need be locked. What to do is decided in
+//! [`crate::mirror::planner`]; this room only does.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::credentials::Credentials;
+use crate::identity::{Identity, IdentityError};
+use crate::mirror::channel::{ChannelPlan, Desired};
+use crate::mirror::inbox::InboxItem;
+use crate::mirror::ledger::Ledger;
+use crate::mirror::planner::{Action, Input, Next, Outcome, Planner, Settings, Start};
+use crate::mirror::record::ModuleName;
+use crate::mirror::time::{Tick, UpstreamTime};
+use crate::mirror::trouble::Trouble;
+use crate::server::board::Board;
+use crate::store::{Commit, Store, StoreError};
+use crate::upstream::records::Passes;
+use crate::upstream::transport::Transport;
+
+use self::line::Line;
+
+mod channel;
+mod fetch;
+pub mod line;
+mod page;
+mod report;
+
+/// What a turn of the heart did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Turn {
+    /// It did something: the next turn may follow at once.
+    Acted,
+    /// There is nothing to do before this tick, unless something arrives.
+    WaitUntil(Tick),
+}
+
+/// Why the heart stops: what it writes to cannot be trusted any more. A new start recovers.
+#[derive(Debug)]
+pub enum HeartError {
+    /// The store failed.
+    Store(StoreError),
+    /// The identity could not be kept.
+    Identity(IdentityError),
+}
+
+impl fmt::Display for HeartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HeartError::Store(error) => error.fmt(f),
+            HeartError::Identity(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for HeartError {}
+
+impl From<StoreError> for HeartError {
+    fn from(error: StoreError) -> HeartError {
+        HeartError::Store(error)
+    }
+}
+
+impl From<IdentityError> for HeartError {
+    fn from(error: IdentityError) -> HeartError {
+        HeartError::Identity(error)
+    }
+}
+
+/// How an action can end badly: with trouble, which the planner deals with, or for good.
+enum Stop {
+    Trouble(Trouble),
+    Heart(HeartError),
+}
+
+impl From<Trouble> for Stop {
+    fn from(trouble: Trouble) -> Stop {
+        Stop::Trouble(trouble)
+    }
+}
+
+impl<E: Into<HeartError>> From<E> for Stop {
+    fn from(error: E) -> Stop {
+        Stop::Heart(error.into())
+    }
+}
+
+/// What is mirrored of a module.
+#[derive(Debug)]
+struct Module {
+    passes: Option<Passes>,
+    whole_records: bool,
+    ledger: Ledger,
+}
+
+/// The heart.
+pub struct Heart {
+    line: Line,
+    store: Store,
+    identity: Identity,
+    planner: Planner,
+    desired: Option<Desired>,
+    modules: BTreeMap<ModuleName, Module>,
+    board: Arc<Board>,
+    credits_ceiling: u64,
+    renewals: u64,
+    told: report::Told,
+}
+
+impl Heart {
+    /// A heart at its start. It reads what the last run left behind, whether that ended politely
+    /// or not.
+    pub fn new(
+        config: &Config,
+        credentials: Credentials,
+        transport: Arc<dyn Transport>,
+        clock: Arc<dyn Clock>,
+        store: Store,
+        mut identity: Identity,
+        board: Arc<Board>,
+    ) -> Result<Heart, HeartError> {
+        let now = clock.tick();
+        let desired = match &config.channel {
+            Some(channel) => Some(channel::desired(config, identity.settle_channel(channel.id)?)),
+            None => None,
+        };
+        let modules = load_modules(config, &store)?;
+        let inbox = take_over_inbox(&store, &modules)?;
+        let line = Line::new(config, credentials, transport, clock, identity.access());
+        let start = Start {
+            token: line.kept_token_life(),
+            channel: desired.as_ref().map(|_| {
+                let granted = identity.channel().and_then(|channel| channel.granted());
+                ChannelPlan::new(granted, config.catch_up.every)
+            }),
+            modules: modules
+                .iter()
+                .map(|(name, module)| {
+                    (name.clone(), module.ledger.clone(), module.passes.is_some())
+                })
+                .collect(),
+        };
+        let settings = Settings {
+            catch_up_every: config.catch_up.every,
+            sweep_every: config.catch_up.sweep_every,
+            whole_records: modules.iter().map(|(n, m)| (n.clone(), m.whole_records)).collect(),
+            seed: line.seed(),
+        };
+        let mut planner = Planner::new(settings, start, now);
+        planner.hear(Input::Arrived(inbox), now);
+        let mut heart = Heart {
+            line,
+            store,
+            identity,
+            planner,
+            desired,
+            modules,
+            board,
+            credits_ceiling: config.catch_up.credits_per_day.into(),
+            renewals: 0,
+            told: report::Told::default(),
+        };
+        heart.publish();
+        Ok(heart)
+    }
+
+    /// Takes in what happened outside: arrivals, and what people ask for.
+    pub fn hear(&mut self, input: Input) {
+        self.planner.hear(input, self.line.tick());
+    }
+
+    /// Does the next thing, if there is one.
+    pub fn turn(&mut self) -> Result<Turn, HeartError> {
+        self.store.healthy()?;
+        let next = self.planner.next(Input::Nothing, self.line.tick(), self.line.upstream_now());
+        let turn = match next {
+            Next::WaitUntil(tick) => Turn::WaitUntil(tick),
+            Next::Do(action) => {
+                let outcome = match self.act(action) {
+                    Ok(outcome) => outcome,
+                    Err(Stop::Trouble(trouble)) => Outcome::Trouble(trouble),
+                    Err(Stop::Heart(error)) => return Err(error),
+                };
+                self.planner.hear(Input::Done(outcome), self.line.tick());
+                Turn::Acted
+            }
+        };
+        self.publish();
+        Ok(turn)
+    }
+
+    fn act(&mut self, action: Action) -> Result<Outcome, Stop> {
+        match action {
+            Action::RefreshToken => {
+                let (life, access) = self.line.refresh()?;
+                self.identity.keep_access(access)?;
+                Ok(Outcome::Token(life))
+            }
+            Action::Channel(action) => self.act_on_channel(action),
+            Action::ReadFields(module) => self.read_fields(&module),
+            Action::Fetch(fetch) => self.fetch(&fetch),
+            Action::SetAside(fetch, why) => self.set_aside(&fetch, &why),
+            Action::ReadPage(module, scan) => self.read_page(&module, &scan),
+            Action::Finish(module, scan) => self.finish(&module, &scan),
+        }
+    }
+
+    /// A commit of this module that so far changes nothing.
+    fn commit_of(&self, module: &ModuleName, now: UpstreamTime) -> Commit {
+        Commit {
+            module: module.clone(),
+            time: now,
+            writes: Vec::new(),
+            ledger: self.modules[module].ledger.clone(),
+            settled: Vec::new(),
+            arrivals: Vec::new(),
+            set_aside: Vec::new(),
+            released: Vec::new(),
+        }
+    }
+
+    /// Commits, and remembers the ledger as committed.
+    fn commit(&mut self, commit: Commit) -> Result<Vec<InboxItem>, StoreError> {
+        let (module, ledger) = (commit.module.clone(), commit.ledger.clone());
+        let committed = self.store.commit(commit)?;
+        if let Some(module) = self.modules.get_mut(&module) {
+            module.ledger = ledger;
+        }
+        Ok(committed.arrived)
+    }
+}
+
+fn load_modules(
+    config: &Config,
+    store: &Store,
+) -> Result<BTreeMap<ModuleName, Module>, StoreError> {
+    let needs_fields = config.upstream.version.needs_fields();
+    let mut modules = BTreeMap::new();
+    for module in &config.modules {
+        // A module's own list of fields is asked for again at each start: it may have grown.
+        let passes = match &module.fields {
+            Some(fields) => Some(Passes::of(fields)),
+            None if needs_fields && !module.whole_records => None,
+            None => Some(Passes::Everything),
+        };
+        let ledger = store.ledger(&module.name)?;
+        let whole_records = module.whole_records;
+        modules.insert(module.name.clone(), Module { passes, whole_records, ledger });
+    }
+    Ok(modules)
+}
+
+/// Reads what waits in the inbox. Ids of modules that are no longer mirrored are let go: nobody
+/// would ever fetch them.
+fn take_over_inbox(
+    store: &Store,
+    modules: &BTreeMap<ModuleName, Module>,
+) -> Result<Vec<InboxItem>, StoreError> {
+    let (kept, stale): (Vec<_>, Vec<_>) =
+        store.inbox()?.into_iter().partition(|item| modules.contains_key(&item.arrival.module));
+    let mut by_module: BTreeMap<ModuleName, Vec<_>> = BTreeMap::new();
+    for item in stale {
+        by_module.entry(item.arrival.module).or_default().push(item.sequence);
+    }
+    for (module, settled) in by_module {
+        log::info!("{module} is no longer mirrored: {} waiting ids are let go", settled.len());
+        let ledger = store.ledger(&module)?;
+        store.commit(Commit {
+            module,
+            time: UpstreamTime::EPOCH,
+            writes: Vec::new(),
+            ledger,
+            settled,
+            arrivals: Vec::new(),
+            set_aside: Vec::new(),
+            released: Vec::new(),
+        })?;
+    }
+    Ok(kept)
+}

@@ -1,0 +1,104 @@
+//! What the heart tells: the board for readers, and a line in the log when something changes.
+
+use crate::mirror::channel::Standing;
+use crate::mirror::planner::Upstream;
+use crate::server::board::{Admission, ChannelReport, Report};
+
+use super::Heart;
+
+/// What was told last, so that the log has transitions and not states.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    upstream: Option<Upstream>,
+    channel: Option<&'static str>,
+    trouble: Option<String>,
+}
+
+impl Heart {
+    /// Publishes how things stand, and logs what is new.
+    pub(super) fn publish(&mut self) {
+        self.log_transitions();
+        self.board.admit(self.admission());
+        self.board.publish(self.report());
+    }
+
+    fn report(&self) -> Report {
+        Report {
+            upstream: match self.planner.upstream() {
+                Upstream::Online => "online",
+                Upstream::Offline => "offline",
+                Upstream::Denied => "denied",
+            },
+            last_error: self.planner.trouble(),
+            upstream_time: self.line.upstream_now(),
+            channel: self.channel_report(),
+            oldest_waiting: self.planner.waiting().oldest(),
+            credits_spent: self.line.credits(),
+            credits_ceiling: self.credits_ceiling,
+            modules: self.modules.iter().map(|(n, m)| (n.clone(), m.ledger.clone())).collect(),
+        }
+    }
+
+    fn channel_report(&self) -> ChannelReport {
+        let standing = self.planner.channel().map(|channel| channel.standing());
+        let (expires, renew_at) = match &standing {
+            Some(Standing::Open { expires, renew_at }) => {
+                (Some(*expires), self.line.upstream_at(*renew_at))
+            }
+            Some(Standing::Absent | Standing::Denied | Standing::Closed) | None => (None, None),
+        };
+        ChannelReport {
+            state: standing.as_ref().map_or("none", Standing::word),
+            id: self.desired.as_ref().map(|desired| desired.id),
+            expires,
+            renew_at,
+            renewals: self.renewals,
+        }
+    }
+
+    fn admission(&self) -> Admission {
+        let channel = self.identity.channel();
+        let tokens = channel.map(|channel| channel.tokens.as_slice()).unwrap_or_default();
+        Admission {
+            channel: self.desired.as_ref().map(|desired| desired.id),
+            tokens: tokens
+                .iter()
+                .map(|kept| (kept.token.clone(), self.line.tick_of(kept.until)))
+                .collect(),
+            origin: self.line.origin(),
+        }
+    }
+
+    fn log_transitions(&mut self) {
+        let now = Told {
+            upstream: Some(self.planner.upstream().clone()),
+            channel: Some(self.channel_report().state),
+            trouble: self.planner.trouble(),
+        };
+        let before = std::mem::replace(&mut self.told, now);
+        let now = &self.told;
+        let first = before.upstream.is_none();
+        let why = now.trouble.as_deref().unwrap_or("no reason given");
+        match &now.upstream {
+            upstream if *upstream == before.upstream => {
+                if now.trouble.is_some() && now.trouble != before.trouble {
+                    log::warn!("{why}");
+                }
+            }
+            Some(Upstream::Online) => log::info!("upstream answers"),
+            Some(Upstream::Denied) => log::error!("upstream denies us a token: {why}"),
+            Some(Upstream::Offline) if !first => {
+                log::warn!("upstream is unreachable; callbacks are kept: {why}");
+            }
+            Some(Upstream::Offline) | None => {}
+        }
+        if now.channel != before.channel {
+            match (now.channel, self.channel_report().expires) {
+                (Some("open"), Some(expires)) => log::info!("the channel is open until {expires}"),
+                (Some("denied"), _) => log::error!("upstream denies the channel: {why}"),
+                (Some("absent"), _) if !first => log::warn!("the channel is not open"),
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The search language of upstream's API, answered from the mirror:
+//! `((Last_Name:equals:Burns\, B)and(First_Name:starts_with:M))`.
+//!
+//! Grammar, operators and escapes are those of upstream's "Search Records" page (v7); one condition
+//! may stand without brackets. Where that page is silent, this is what holds here: `and` binds
+//! tighter than `or`; both, and the operators, are read in any case; texts are compared without
+//! regard to case, accents matter; blanks around a value do not. `null` in small letters stands for
+//! an empty field: no value, an empty text or an empty list. An empty field matches nothing else,
+//! not even `not_equal`, and a field that the record does not have matches nothing at all.
+//!
+//! In two ways we differ knowingly. Upstream's `equals` finds longer texts too ("ABC" finds "ABC
+//! Inc"); ours is exact, and `contains` is there for the rest. Upstream's field types decide which
+//! operators a field takes; we have no types here, and a comparison that makes no sense is false.
+//!
+//! This is not a query planner: it judges one record at a time and knows neither store nor index.
+
+mod compare;
+mod measure;
+mod parse;
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::record::{FieldName, Record};
+use compare::Test;
+
+/// Longest text of criteria, in bytes: they travel in the address of a request, and few programs
+/// send longer ones.
+pub const TEXT_LIMIT: usize = 8 * 1024;
+
+/// Deepest nesting of brackets: people write three, programs a few more, and reading and judging
+/// recurse as deep as this.
+pub const DEPTH_LIMIT: usize = 20;
+
+/// Most conditions: ten times what upstream takes, since here no one else waits for the search.
+pub const CONDITION_LIMIT: usize = 100;
+
+/// Most values of one `in`: as upstream has it.
+pub const VALUE_LIMIT: usize = 100;
+
+/// A condition on records, ready to judge them.
+#[derive(Clone, Debug)]
+pub struct Criteria {
+    fields: Vec<FieldName>,
+    expression: Expression,
+}
+
+#[derive(Clone, Debug)]
+enum Expression {
+    All(Vec<Expression>),
+    Any(Vec<Expression>),
+    /// `field` is a place in [`Criteria::fields`].
+    One {
+        field: usize,
+        test: Test,
+    },
+}
+
+impl Criteria {
+    /// Reads criteria that have already been freed of their percent-encoding.
+    pub fn parse(text: &str) -> Result<Criteria, CriteriaError> {
+        parse::criteria(text)
+    }
+
+    /// Whether the record meets the criteria.
+    pub fn matches(&self, record: &Record) -> bool {
+        let mut json = serde_json::Deserializer::from_str(record.json());
+        match Wanted(&self.fields).deserialize(&mut json) {
+            Ok(values) => self.expression.holds(&values),
+            Err(_) => false,
+        }
+    }
+
+    /// The fields that the criteria speak of, each once, in the order of their first appearance.
+    pub fn fields(&self) -> &[FieldName] {
+        &self.fields
+    }
+
+    /// A field and a text, in small letters, that every match has in it: a hint for an index.
+    ///
+    /// It is meant in the sense of `equals`: a number has this value, a date-time is this moment or
+    /// lies on this day, a lookup has this name or id, a list holds it. `None` says that no single text is required.
+    pub fn equality(&self) -> Option<(&FieldName, &str)> {
+        let (field, text) = self.expression.equality()?;
+        Some((&self.fields[field], text))
+    }
+}
+
+impl Expression {
+    fn holds(&self, values: &[Option<&RawValue>]) -> bool {
+        match self {
+            Expression::All(parts) => parts.iter().all(|part| part.holds(values)),
+            Expression::Any(parts) => parts.iter().any(|part| part.holds(values)),
+            Expression::One { field, test } => {
+                values[*field].is_some_and(|value| test.holds(value))
+            }
+        }
+    }
+
+    fn equality(&self) -> Option<(usize, &str)> {
+        match self {
+            Expression::All(parts) => parts.iter().find_map(Expression::equality),
+            Expression::Any(_) => None,
+            Expression::One { field, test } => test.required_text().map(|text| (*field, text)),
+        }
+    }
+}
+
+/// Reads out of a record the values of these fields, in their order, and skips all others unread.
+struct Wanted<'f>(&'f [FieldName]);
+
+impl<'de> DeserializeSeed<'de> for Wanted<'_> {
+    type Value = Vec<Option<&'de RawValue>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Wanted<'_> {
+    type Value = Vec<Option<&'de RawValue>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a record")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut record: A) -> Result<Self::Value, A::Error> {
+        let mut values = vec![None; self.0.len()];
+        while let Some(place) = record.next_key_seed(Place(self.0))? {
+            match place {
+                Some(place) => values[place] = Some(record.next_value()?),
+                None => drop(record.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(values)
+    }
+}
+
+/// Reads a key as its place among these fields, so that no key is ever copied.
+struct Place<'f>(&'f [FieldName]);
+
+impl<'de> DeserializeSeed<'de> for Place<'_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Place<'_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a field")
+    }
+
+    fn visit_str<E: Error>(self, key: &str) -> Result<Option<usize>, E> {
+        Ok(self.0.iter().position(|field| field.as_str() == key))
+    }
+}
+
+/// A text that is not criteria: where, and what to write instead.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CriteriaError {
+    position: usize,
+    character: usize,
+    message: String,
+}
+
+impl CriteriaError {
+    fn new(text: &str, position: usize, message: impl Into<String>) -> CriteriaError {
+        let before = text.char_indices().take_while(|(at, _)| *at < position).count();
+        CriteriaError { position, character: before + 1, message: message.into() }
+    }
+
+    /// Where reading stopped, in bytes from the start of the text.
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// The same place as people count: in characters, from 1.
+    pub fn character(&self) -> usize {
+        self.character
+    }
+
+    /// What is wrong there and what to do, without the place.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl fmt::Display for CriteriaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "criteria, character {}: {}", self.character, self.message)
+    }
+}
+
+impl std::error::Error for CriteriaError {}

@@ -1,0 +1,190 @@
+//! What an action brought, and how that changes the plan.
+//!
+//! Trouble with the line or the token stops everything, since everything needs them. Trouble with a
+//! module, a record or the channel stops only that.
+
+use std::time::Duration;
+
+use crate::mirror::backoff::Pauses;
+use crate::mirror::channel::ChannelOutcome;
+use crate::mirror::record::ModuleName;
+use crate::mirror::time::Tick;
+use crate::mirror::trouble::{Scope, Trouble};
+
+use super::module::{ModulePlan, ScanPlan};
+use super::{Action, Outcome, Planner, Token, Upstream};
+
+/// An access token is renewed this long before its end, so that none dies on its way.
+const TOKEN_MARGIN: Duration = Duration::from_secs(60);
+/// Pauses after the line to upstream failed. A device is offline for hours; a try costs little.
+const LINE: Pauses = Pauses { first: Duration::from_secs(1), longest: Duration::from_secs(120) };
+/// Pauses after upstream said that we ask too much. The limit on concurrency is over in seconds.
+const THROTTLE: Pauses =
+    Pauses { first: Duration::from_secs(2), longest: Duration::from_secs(15 * 60) };
+/// Pauses after no token was given: ten a quarter of an hour are all that upstream gives, and only
+/// silence ends a refusal (facts §3.2, §3.3).
+const TOKEN: Pauses =
+    Pauses { first: Duration::from_secs(15), longest: Duration::from_secs(15 * 60) };
+/// Pauses of a module whose pages are denied or fail.
+const MODULE: Pauses =
+    Pauses { first: Duration::from_secs(2), longest: Duration::from_secs(15 * 60) };
+
+impl Planner {
+    pub(super) fn learn(&mut self, action: Action, outcome: Outcome, now: Tick) {
+        match outcome {
+            Outcome::Trouble(trouble) => return self.learn_trouble(action, trouble, now),
+            Outcome::Channel(ChannelOutcome::Trouble(trouble)) => {
+                return self.learn_trouble(action, trouble, now);
+            }
+            Outcome::SetAside | Outcome::Finished => {}
+            Outcome::Token(_)
+            | Outcome::Channel(_)
+            | Outcome::Fields
+            | Outcome::Fetched
+            | Outcome::Page(..) => self.answered(&action),
+        }
+        match (action, outcome) {
+            (Action::RefreshToken, Outcome::Token(life)) => {
+                let margin = TOKEN_MARGIN.min(life / 4);
+                let until = now.after(life.saturating_sub(margin));
+                self.token = Token::Good { until, proved: false };
+            }
+            (Action::Channel(_), Outcome::Channel(outcome)) => {
+                if let Some(channel) = &mut self.channel {
+                    channel.learn(outcome, now, &mut self.dice);
+                }
+            }
+            (Action::ReadFields(module), Outcome::Fields) => {
+                self.of(&module, |plan| plan.fields_known = true);
+            }
+            (Action::Fetch(fetch), Outcome::Fetched)
+            | (Action::SetAside(fetch, _), Outcome::SetAside) => self.waiting.settle(&fetch),
+            (Action::ReadPage(module, _), Outcome::Page(scan, arrived)) => {
+                self.waiting.add(arrived, now);
+                self.of(&module, |plan| plan.scan = ScanPlan::Going(scan));
+            }
+            (Action::Finish(module, scan), Outcome::Finished) => self.of(&module, |plan| {
+                plan.proved = Some(scan.started);
+                plan.scan = ScanPlan::Idle;
+            }),
+            (action, outcome) => debug_assert!(false, "{action:?} cannot bring {outcome:?}"),
+        }
+    }
+
+    /// Upstream answered: the line works, and so does the token unless it was not used.
+    fn answered(&mut self, action: &Action) {
+        self.line.clear();
+        self.upstream = Upstream::Online;
+        self.trouble = None;
+        match action {
+            Action::ReadPage(module, _) | Action::ReadFields(module) => self.of(module, |plan| {
+                plan.lane.clear();
+                plan.trouble = None;
+            }),
+            Action::RefreshToken => return,
+            Action::Channel(_) | Action::Fetch(_) | Action::Finish(..) | Action::SetAside(..) => {}
+        }
+        self.token_lane.clear();
+        if let Token::Good { proved, .. } = &mut self.token {
+            *proved = true;
+        }
+    }
+
+    fn learn_trouble(&mut self, action: Action, trouble: Trouble, now: Tick) {
+        let asked = trouble.asked_pause();
+        if let Action::RefreshToken = action {
+            return self.learn_no_token(trouble, now);
+        }
+        match &trouble {
+            Trouble::Unreachable { why } => {
+                self.upstream = Upstream::Offline;
+                self.trouble = Some(why.clone());
+                self.line.fail(now, &LINE, asked, &mut self.dice);
+            }
+            Trouble::Throttled { why, .. } => {
+                self.trouble = Some(why.clone());
+                self.line.fail(now, &THROTTLE, asked, &mut self.dice);
+            }
+            Trouble::TokenRefused { why } => {
+                // A token that was never accepted was refused: asking for the next one at once
+                // would only use up the ten that upstream gives.
+                if let Token::Good { proved: false, .. } = self.token {
+                    self.trouble = Some(why.clone());
+                    self.token_lane.fail(now, &TOKEN, asked, &mut self.dice);
+                }
+                self.token = Token::Needed;
+            }
+            Trouble::Failed { .. } | Trouble::Denied { .. } => {
+                self.upstream = Upstream::Online;
+                self.line.clear();
+                self.learn_refusal(action, trouble, now);
+            }
+        }
+    }
+
+    fn learn_no_token(&mut self, trouble: Trouble, now: Tick) {
+        self.trouble = Some(trouble.why().to_owned());
+        let asked = trouble.asked_pause();
+        match trouble {
+            Trouble::Unreachable { .. } => {
+                self.upstream = Upstream::Offline;
+                self.line.fail(now, &LINE, asked, &mut self.dice);
+            }
+            Trouble::Throttled { .. } | Trouble::Failed { .. } => {
+                self.token_lane.fail(now, &TOKEN, asked, &mut self.dice);
+            }
+            Trouble::Denied { .. } | Trouble::TokenRefused { .. } => {
+                self.upstream = Upstream::Denied;
+                self.token_lane.fail(now, &TOKEN, asked, &mut self.dice);
+            }
+        }
+    }
+
+    /// Upstream is there and answers, but not with what was asked for.
+    fn learn_refusal(&mut self, action: Action, trouble: Trouble, now: Tick) {
+        let why = trouble.why().to_owned();
+        let asked = trouble.asked_pause();
+        let denied = match &trouble {
+            Trouble::Denied { scope, .. } => Some(*scope),
+            _ => None,
+        };
+        match action {
+            Action::Channel(_) => {
+                if let Some(channel) = &mut self.channel {
+                    channel.learn(ChannelOutcome::Trouble(trouble), now, &mut self.dice);
+                }
+            }
+            Action::Fetch(fetch) => match denied {
+                None => self.waiting.fail(&fetch, now, asked, &mut self.dice),
+                Some(scope) => {
+                    let together = scope == Scope::Module;
+                    if self.waiting.deny(&fetch, together, now, &mut self.dice) {
+                        self.give_up = Some((fetch, why));
+                    }
+                }
+            },
+            Action::ReadPage(module, scan) => {
+                let detour = denied.filter(|scope| *scope == Scope::Request).and(scan.detour());
+                self.stumble(&module, why, asked, now);
+                if let Some(scan) = detour {
+                    self.of(&module, |plan| plan.scan = ScanPlan::Going(scan));
+                }
+            }
+            Action::ReadFields(module) => self.stumble(&module, why, asked, now),
+            Action::RefreshToken | Action::Finish(..) | Action::SetAside(..) => {}
+        }
+    }
+
+    fn stumble(&mut self, module: &ModuleName, why: String, asked: Option<Duration>, now: Tick) {
+        if let Some(plan) = self.modules.get_mut(module) {
+            plan.trouble = Some(why);
+            plan.lane.fail(now, &MODULE, asked, &mut self.dice);
+        }
+    }
+
+    fn of(&mut self, module: &ModuleName, change: impl FnOnce(&mut ModulePlan)) {
+        if let Some(plan) = self.modules.get_mut(module) {
+            change(plan);
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! What to do next: the one place that decides.
+//!
+//! The heart hands in what happened and gets back one action, or the tick to wait for. One action
+//! is in the air at a time; what it brought is the next input. The order of what is done: the
+//! channel (while it is shut, callbacks are lost), then callbacks, then what scans left in doubt,
+//! then the next page of a scan. Nothing here reads a clock, sleeps, or touches a disk.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::mirror::backoff::Backoff;
+use crate::mirror::channel::{ChannelAction, ChannelOutcome, ChannelPlan};
+use crate::mirror::inbox::InboxItem;
+use crate::mirror::ledger::{Ledger, Position, Scan};
+use crate::mirror::record::ModuleName;
+use crate::mirror::time::{Tick, UpstreamTime};
+use crate::mirror::trouble::Trouble;
+use crate::mirror::waiting::{BATCH_LIMIT, Fetch, Waiting};
+
+use self::module::{ModulePlan, ScanPlan};
+
+mod learn;
+mod module;
+#[cfg(test)]
+mod tests;
+
+/// The shortest wait that is asked for: a plan that has nothing to do cannot make the heart spin.
+const SHORTEST_WAIT: Duration = Duration::from_millis(5);
+
+/// What the planner needs to know of the configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How often each module catches up.
+    pub catch_up_every: Duration,
+    /// How often each module is listed whole.
+    pub sweep_every: Duration,
+    /// Whether each changed record is fetched on its own, by its id.
+    pub whole_records: BTreeMap<ModuleName, bool>,
+    /// The seed of the pauses' jitter.
+    pub seed: u64,
+}
+
+/// One thing to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Ask for an access token.
+    RefreshToken,
+    /// Act on the channel.
+    Channel(ChannelAction),
+    /// Read which fields a module has.
+    ReadFields(ModuleName),
+    /// Fetch records by their names.
+    Fetch(Fetch),
+    /// Read and commit the next page of a module's scan.
+    ReadPage(ModuleName, Scan),
+    /// Commit that a module's scan has ended.
+    Finish(ModuleName, Scan),
+    /// Set these records aside, with what upstream said.
+    SetAside(Fetch, String),
+}
+
+/// What happened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Input {
+    /// Nothing but time.
+    Nothing,
+    /// Ids arrived in the inbox.
+    Arrived(Vec<InboxItem>),
+    /// Somebody asks for a catch-up, or for a sweep, of one module or of all.
+    SyncAsked {
+        /// The module; all when `None`.
+        module: Option<ModuleName>,
+        /// List the module whole.
+        sweep: bool,
+    },
+    /// Somebody asks for the channel to be renewed now.
+    RenewalAsked,
+    /// Somebody asks for the channel to be closed.
+    CloseAsked,
+    /// The action handed out last brought this.
+    Done(Outcome),
+}
+
+/// What an action brought.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// There is an access token, good for this long.
+    Token(Duration),
+    /// The action on the channel brought this.
+    Channel(ChannelOutcome),
+    /// The module's fields are known.
+    Fields,
+    /// What was fetched is committed.
+    Fetched,
+    /// The page is committed; the scan goes on there. Ids it left in doubt arrived in the inbox.
+    Page(Scan, Vec<InboxItem>),
+    /// The end of the scan is committed.
+    Finished,
+    /// The records are set aside.
+    SetAside,
+    /// It brought nothing.
+    Trouble(Trouble),
+}
+
+/// What the heart does next.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// This.
+    Do(Action),
+    /// Nothing before this tick, unless something arrives.
+    WaitUntil(Tick),
+}
+
+/// How upstream stands, as far as we know.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Upstream {
+    /// It answered last time.
+    Online,
+    /// It did not, or has not been asked yet.
+    Offline,
+    /// It denies us a token.
+    Denied,
+}
+
+#[derive(Debug)]
+enum Token {
+    /// Good until then. `proved` once upstream has accepted it.
+    Good { until: Tick, proved: bool },
+    /// To be asked for.
+    Needed,
+}
+
+/// Decides what to do next.
+#[derive(Debug)]
+pub struct Planner {
+    settings: Settings,
+    token: Token,
+    token_lane: Backoff,
+    line: Backoff,
+    upstream: Upstream,
+    trouble: Option<String>,
+    channel: Option<ChannelPlan>,
+    modules: BTreeMap<ModuleName, ModulePlan>,
+    waiting: Waiting,
+    in_the_air: Option<Action>,
+    give_up: Option<(Fetch, String)>,
+    dice: fastrand::Rng,
+}
+
+/// What the planner starts from: what the last run left behind.
+#[derive(Debug)]
+pub struct Start {
+    /// How long the kept access token is good for, as far as can be known.
+    pub token: Option<Duration>,
+    /// The channel's plan; `None` when we only pull.
+    pub channel: Option<ChannelPlan>,
+    /// The modules, with their ledgers, and whether their fields are known or need not be.
+    pub modules: Vec<(ModuleName, Ledger, bool)>,
+}
+
+impl Planner {
+    /// A planner at its start. Every module is due: recovery is the only start.
+    pub fn new(settings: Settings, start: Start, now: Tick) -> Planner {
+        let modules = start.modules.into_iter().map(|(name, ledger, fields_known)| {
+            let scan = match ledger.scan {
+                Some(scan) => ScanPlan::Going(scan),
+                None => ScanPlan::Wanted { sweep: false },
+            };
+            let plan = ModulePlan {
+                fields_known,
+                whole_records: settings.whole_records.get(&name).copied().unwrap_or(false),
+                proved: ledger.complete_through,
+                scan,
+                catch_up_at: now.after(settings.catch_up_every),
+                sweep_at: now.after(settings.sweep_every),
+                lane: Backoff::default(),
+                trouble: None,
+            };
+            (name, plan)
+        });
+        Planner {
+            token: match start.token {
+                // Upstream accepted it before: refused now, it is merely old.
+                Some(life) => Token::Good { until: now.after(life), proved: true },
+                None => Token::Needed,
+            },
+            token_lane: Backoff::default(),
+            line: Backoff::default(),
+            upstream: Upstream::Offline,
+            trouble: None,
+            channel: start.channel,
+            modules: modules.collect(),
+            waiting: Waiting::default(),
+            in_the_air: None,
+            give_up: None,
+            dice: fastrand::Rng::with_seed(settings.seed),
+            settings,
+        }
+    }
+
+    /// Takes in what happened and says what to do. `upstream_now` is what upstream's clock shows,
+    /// where it is known: scans carry it.
+    pub fn next(&mut self, input: Input, now: Tick, upstream_now: Option<UpstreamTime>) -> Next {
+        self.hear(input, now);
+        self.schedule(now);
+        let next = self.decide(now, upstream_now);
+        if let Next::Do(action) = &next {
+            self.in_the_air = Some(action.clone());
+        }
+        next
+    }
+
+    /// The ids that wait.
+    pub fn waiting(&self) -> &Waiting {
+        &self.waiting
+    }
+
+    /// Where the channel stands; `None` when we only pull.
+    pub fn channel(&self) -> Option<&ChannelPlan> {
+        self.channel.as_ref()
+    }
+
+    /// How upstream stands.
+    pub fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    /// What last went wrong and is not mended: with the line, the token, the channel or a module.
+    pub fn trouble(&self) -> Option<String> {
+        let of_channel = || self.channel.as_ref().and_then(ChannelPlan::trouble).map(str::to_owned);
+        let of_module = || {
+            let (name, plan) = self.modules.iter().find(|(_, plan)| plan.trouble.is_some())?;
+            plan.trouble.as_ref().map(|why| format!("{name}: {why}"))
+        };
+        self.trouble.clone().or_else(of_channel).or_else(of_module)
+    }
+
+    /// Takes in what happened.
+    pub fn hear(&mut self, input: Input, now: Tick) {
+        match input {
+            Input::Nothing => {}
+            Input::Arrived(items) => self.waiting.add(items, now),
+            Input::SyncAsked { module, sweep } => {
+                let asked = |name: &ModuleName| module.as_ref().is_none_or(|module| module == name);
+                for (_, plan) in self.modules.iter_mut().filter(|(name, _)| asked(name)) {
+                    plan.want(sweep);
+                    plan.lane.clear();
+                }
+                self.line.clear();
+            }
+            Input::RenewalAsked => {
+                self.channel.as_mut().into_iter().for_each(ChannelPlan::ask_renewal);
+            }
+            Input::CloseAsked => self.channel.as_mut().into_iter().for_each(ChannelPlan::ask_close),
+            Input::Done(outcome) => {
+                if let Some(action) = self.in_the_air.take() {
+                    self.learn(action, outcome, now);
+                }
+            }
+        }
+    }
+
+    /// Makes due what time or a gap in the channel has made due.
+    fn schedule(&mut self, now: Tick) {
+        let gap = self.channel.as_mut().is_some_and(ChannelPlan::take_interruption);
+        for plan in self.modules.values_mut() {
+            if plan.sweep_at <= now {
+                plan.sweep_at = now.after(self.settings.sweep_every);
+                plan.want(true);
+            }
+            if gap || plan.catch_up_at <= now {
+                plan.catch_up_at = now.after(self.settings.catch_up_every);
+                plan.want(false);
+            }
+        }
+    }
+
+    fn decide(&mut self, now: Tick, upstream_now: Option<UpstreamTime>) -> Next {
+        if let Some((fetch, why)) = self.give_up.take() {
+            return Next::Do(Action::SetAside(fetch, why));
+        }
+        if !self.line.is_over(now) {
+            return Next::WaitUntil(self.line.until());
+        }
+        let Some(action) = self.wanted(now, upstream_now) else {
+            return Next::WaitUntil(self.wake(now));
+        };
+        match self.token {
+            Token::Good { until, .. } if now < until => Next::Do(action),
+            Token::Good { .. } | Token::Needed if self.token_lane.is_over(now) => {
+                Next::Do(Action::RefreshToken)
+            }
+            Token::Good { .. } | Token::Needed => Next::WaitUntil(self.token_lane.until()),
+        }
+    }
+
+    /// What is to be done, a good token given.
+    fn wanted(&mut self, now: Tick, upstream_now: Option<UpstreamTime>) -> Option<Action> {
+        if let Some(action) = self.channel.as_ref().and_then(|channel| channel.next(now)) {
+            return Some(Action::Channel(action));
+        }
+        if let Some((name, _)) = self.modules.iter().find(|(_, plan)| plan.needs_fields(now)) {
+            return Some(Action::ReadFields(name.clone()));
+        }
+        if let Some(fetch) = self.fetch(now) {
+            return Some(Action::Fetch(fetch));
+        }
+        self.scan(now, upstream_now)
+    }
+
+    fn fetch(&self, now: Tick) -> Option<Fetch> {
+        let whole = |module: &ModuleName| self.modules.get(module).is_some_and(|m| m.whole_records);
+        let usable = |module: &ModuleName| self.modules.get(module).is_some_and(|m| m.fields_known);
+        let fetch = self.waiting.next(now, BATCH_LIMIT, usable)?;
+        if whole(&fetch.module) {
+            self.waiting.next(now, 1, |m| *m == fetch.module)
+        } else {
+            Some(fetch)
+        }
+    }
+
+    fn scan(&mut self, now: Tick, upstream_now: Option<UpstreamTime>) -> Option<Action> {
+        for (name, plan) in self.modules.iter_mut().filter(|(_, plan)| plan.may_scan(now)) {
+            // An id left in doubt by a page is settled before the next page is read: this bounds
+            // what waits, and no page is committed ahead of what it led to.
+            if self.waiting.has_scanned(name) {
+                continue;
+            }
+            if let (ScanPlan::Wanted { sweep }, Some(time)) = (&plan.scan, upstream_now) {
+                plan.scan = ScanPlan::Going(match plan.proved {
+                    Some(proved) if !sweep => Scan::catch_up(proved, time),
+                    Some(_) | None => Scan::whole(time),
+                });
+            }
+            match &plan.scan {
+                ScanPlan::Going(scan) if scan.next == Position::Settling => {
+                    return Some(Action::Finish(name.clone(), scan.clone()));
+                }
+                ScanPlan::Going(scan) => return Some(Action::ReadPage(name.clone(), scan.clone())),
+                // Only a reply of upstream tells its time, and only a request brings a reply.
+                ScanPlan::Wanted { .. } => return Some(Action::RefreshToken),
+                ScanPlan::Idle => {}
+            }
+        }
+        None
+    }
+
+    fn wake(&self, now: Tick) -> Tick {
+        let usable = |module: &ModuleName| self.modules.get(module).is_some_and(|m| m.fields_known);
+        let channel = self.channel.as_ref().and_then(|channel| channel.wake(now));
+        let waiting = self.waiting.wake(usable);
+        let modules = self.modules.values().flat_map(|plan| {
+            let lane = (!plan.lane.is_over(now)).then_some(plan.lane.until());
+            [Some(plan.catch_up_at), Some(plan.sweep_at), lane]
+        });
+        let first = modules.chain([channel, waiting]).flatten().min();
+        first.unwrap_or(now.after(self.settings.catch_up_every)).max(now.after(SHORTEST_WAIT))
+    }
+}

@@ -1,0 +1,239 @@
+//! A socket on which nothing takes longer than it may.
+//!
+//! A deadline is a moment, not a span: a peer that sends a byte a second gains nothing, since each
+//! system call gets only the time that is left. This is the only file of the gate that reads a
+//! clock, and it decides nothing.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::net::RecvFlags;
+
+/// A moment by which something has to be done.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Deadline(Instant);
+
+impl Deadline {
+    /// The moment that lies `span` from now.
+    pub(super) fn after(span: Duration) -> Deadline {
+        Deadline(Instant::now() + span)
+    }
+
+    /// The time that is left; zero when it is over.
+    pub(super) fn left(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+}
+
+/// The moment of the call, on the clock that deadlines are counted by.
+pub(super) fn now() -> Instant {
+    Instant::now()
+}
+
+/// A connected socket. It is shared with whoever may have to shut it.
+#[derive(Debug)]
+pub(super) struct Socket {
+    family: Family,
+    /// Its thread is in a read.
+    reading: AtomicBool,
+}
+
+#[derive(Debug)]
+enum Family {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl From<TcpStream> for Socket {
+    fn from(socket: TcpStream) -> Socket {
+        Socket { family: Family::Tcp(socket), reading: AtomicBool::new(false) }
+    }
+}
+
+impl From<UnixStream> for Socket {
+    fn from(socket: UnixStream) -> Socket {
+        Socket { family: Family::Unix(socket), reading: AtomicBool::new(false) }
+    }
+}
+
+impl Socket {
+    /// Whether it is for the peer to say something: we are reading, and nothing is there.
+    pub(super) fn awaits_peer(&self) -> bool {
+        self.reading.load(Ordering::Relaxed)
+            && !matches!(self.peek(RecvFlags::PEEK | RecvFlags::DONTWAIT), Ok(true))
+    }
+
+    /// Ends reading, or both ways; whoever waits in a read or a write wakes up.
+    pub(super) fn shut(&self, how: Shutdown) {
+        // The peer may have gone already: that is what was wanted.
+        let _ = match &self.family {
+            Family::Tcp(socket) => socket.shutdown(how),
+            Family::Unix(socket) => socket.shutdown(how),
+        };
+    }
+
+    /// Sets how long the next reads, or else writes, may wait.
+    fn allow(&self, reading: bool, left: Duration) -> io::Result<()> {
+        // The system takes zero for "as long as you like".
+        let left = Some(left.max(Duration::from_millis(1)));
+        match (&self.family, reading) {
+            (Family::Tcp(socket), true) => socket.set_read_timeout(left),
+            (Family::Tcp(socket), false) => socket.set_write_timeout(left),
+            (Family::Unix(socket), true) => socket.set_read_timeout(left),
+            (Family::Unix(socket), false) => socket.set_write_timeout(left),
+        }
+    }
+
+    /// Whether there is something to read; false at the end.
+    fn peek(&self, flags: RecvFlags) -> io::Result<bool> {
+        let descriptor = match &self.family {
+            Family::Tcp(socket) => socket.as_fd(),
+            Family::Unix(socket) => socket.as_fd(),
+        };
+        let (_, count) = rustix::net::recv(descriptor, &mut [0; 1][..], flags)?;
+        Ok(count > 0)
+    }
+
+    fn read(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        match &self.family {
+            Family::Tcp(socket) => (&*socket).read(bytes),
+            Family::Unix(socket) => (&*socket).read(bytes),
+        }
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match &self.family {
+            Family::Tcp(socket) => (&*socket).write(bytes),
+            Family::Unix(socket) => (&*socket).write(bytes),
+        }
+    }
+}
+
+/// What a conversation goes over: a socket with deadlines, plain or under TLS.
+pub(super) trait Wire: Read + Write {
+    /// The socket below.
+    fn timed(&mut self) -> &mut Timed;
+
+    /// Says that nothing more will be written.
+    fn finish(&mut self) -> io::Result<()>;
+
+    /// The next phase begins, and ends at `deadline`.
+    fn until(&mut self, deadline: Deadline) {
+        self.timed().deadline = deadline;
+    }
+}
+
+impl Wire for Timed {
+    fn timed(&mut self) -> &mut Timed {
+        self
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A socket with the deadline of the phase that it is in.
+pub(super) struct Timed {
+    socket: Arc<Socket>,
+    deadline: Deadline,
+}
+
+impl Timed {
+    /// The socket, whose first phase ends at `deadline`.
+    pub(super) fn new(socket: Arc<Socket>, deadline: Deadline) -> Timed {
+        Timed { socket, deadline }
+    }
+
+    /// The socket.
+    pub(super) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// Waits until something can be read; whether there is anything before the end.
+    pub(super) fn await_first_byte(&mut self) -> io::Result<bool> {
+        self.in_time(true, |socket| socket.peek(RecvFlags::PEEK))
+    }
+
+    /// Performs one system call within the time that is left.
+    fn in_time<T>(
+        &self,
+        reading: bool,
+        mut call: impl FnMut(&Socket) -> io::Result<T>,
+    ) -> io::Result<T> {
+        loop {
+            let left = self.deadline.left();
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            self.socket.allow(reading, left)?;
+            self.socket.reading.store(reading, Ordering::Relaxed);
+            let outcome = call(&self.socket);
+            self.socket.reading.store(false, Ordering::Relaxed);
+            match outcome {
+                // Not an answer yet: the time that is left decides.
+                Err(error) if is_pause(&error) => {}
+                done => return done,
+            }
+        }
+    }
+}
+
+/// Whether a system call ended only because its time did, or a signal came.
+fn is_pause(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
+}
+
+impl Read for Timed {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.in_time(true, |socket| socket.read(bytes))
+    }
+}
+
+impl Write for Timed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.in_time(false, |socket| socket.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_peer_is_waited_for_no_longer_than_until_the_deadline() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let soon = Deadline::after(Duration::from_millis(20));
+        let mut timed = Timed::new(Arc::new(Socket::from(ours)), soon);
+        let late = timed.read(&mut [0; 8]).unwrap_err();
+        assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+        (&theirs).write_all(b"x").unwrap();
+        let past = timed.read(&mut [0; 8]).unwrap_err();
+        assert_eq!(past.kind(), io::ErrorKind::TimedOut, "a past deadline allows nothing");
+        timed.until(Deadline::after(Duration::from_secs(60)));
+        assert!(timed.await_first_byte().unwrap());
+        assert_eq!(timed.read(&mut [0; 8]).unwrap(), 1);
+        drop(theirs);
+        assert!(!timed.socket().awaits_peer(), "nobody is reading");
+        assert!(!timed.await_first_byte().unwrap());
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_is_waited_for_no_longer_either() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let soon = Deadline::after(Duration::from_millis(50));
+        let mut timed = Timed::new(Arc::new(Socket::from(ours)), soon);
+        let late = timed.write_all(&vec![0; 64 << 20]).unwrap_err();
+        assert_eq!(late.kind(), io::ErrorKind::TimedOut);
+    }
+}

@@ -1,0 +1,230 @@
+//! The hall behind the gates: tiny_http, and the threads that answer.
+//!
+//! tiny_http is never exposed. It listens on a private Unix socket whose name is gone before the
+//! first request comes; all it ever meets are the lines (`lines`) opened here, one after another,
+//! each proved with a probe, each carrying one whole and canonical request at a time. (Opened
+//! together they would starve: its pool queues a connection behind a thread that is already
+//! taken.) The number of lines bounds how many requests are answered at once.
+//!
+//! The hall reads nothing from a stranger and knows no deadline. It is the only file that names
+//! tiny_http.
+
+use std::fmt;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixListener;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use super::asked::Asked;
+use super::crossing::{PEER_HEADER, parse_peer};
+use super::lines::{Line, Lines};
+use super::reply::Reply;
+
+/// Whoever answers: from any worker thread, several at once.
+pub type Respond = Arc<dyn Fn(&Asked) -> Reply + Send + Sync>;
+
+/// Stack of a worker: reading JSON to its full depth and a lookup in the store need less than half.
+const WORKER_STACK: usize = 1 << 20;
+
+/// Longest path of a Unix socket that every system takes.
+const SOCKET_PATH_LIMIT: usize = 100;
+
+/// The hall. It lives as long as the gates that lead to it.
+pub struct Hall {
+    lines: Arc<Lines>,
+    server: Arc<tiny_http::Server>,
+    listener: UnixListener,
+    closing: Arc<AtomicBool>,
+    workers: usize,
+}
+
+impl Hall {
+    /// Opens a hall of `workers` threads, each of which may be in `respond`, and as many lines.
+    /// A panic in `respond` is answered with 500.
+    pub fn open(workers: usize, respond: Respond) -> Result<Hall, HallError> {
+        let doorway = Doorway::make()?;
+        let listener = UnixListener::bind(&doorway.socket).map_err(HallError::socket(&doorway))?;
+        let kept = listener.try_clone().map_err(HallError::socket(&doorway))?;
+        let server = tiny_http::Server::from_listener(listener, None)
+            .map_err(|error| HallError::socket(&doorway)(io::Error::other(error)))?;
+        let server = Arc::new(server);
+        let closing = Arc::new(AtomicBool::new(false));
+        let lines = Arc::new(Lines::new());
+        // Built first, so that whatever fails from here on ends the workers by its drop.
+        let hall = Hall { lines, server, listener: kept, closing, workers };
+        for number in 0..workers {
+            let server = Arc::clone(&hall.server);
+            let (closing, respond) = (Arc::clone(&hall.closing), Arc::clone(&respond));
+            thread::Builder::new()
+                .name(format!("hall-{number}"))
+                .stack_size(WORKER_STACK)
+                .spawn(move || work(&server, &closing, &respond))
+                .map_err(HallError::Threads)?;
+        }
+        for _ in 0..workers {
+            let line = Line::open(&doorway.socket).map_err(HallError::socket(&doorway))?;
+            hall.lines.add(line);
+        }
+        Ok(hall)
+    }
+
+    /// The lines, for a gate.
+    pub(super) fn lines(&self) -> Arc<Lines> {
+        Arc::clone(&self.lines)
+    }
+}
+
+impl Drop for Hall {
+    /// Lets the workers go. One that is still answering goes when it has answered; it is not
+    /// waited for, since the program must be able to end while a disk hangs.
+    fn drop(&mut self) {
+        self.closing.store(true, Ordering::SeqCst);
+        for _ in 0..self.workers {
+            self.server.unblock();
+        }
+        // tiny_http would wake its accept thread by the socket's name, which is gone.
+        let _ = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both);
+    }
+}
+
+/// A worker thread: answers until the hall closes.
+fn work(server: &tiny_http::Server, closing: &AtomicBool, respond: &Respond) {
+    loop {
+        match server.recv() {
+            Ok(request) => answer(request, respond),
+            Err(_) if closing.load(Ordering::SeqCst) => return,
+            Err(error) => {
+                // tiny_http has stopped listening for good and would keep silent about it.
+                log::error!("tiny_http gave up: {error}; ending, to be started again");
+                std::process::exit(1);
+            }
+        }
+    }
+}
+
+/// Answers one request.
+fn answer(mut request: tiny_http::Request, respond: &Respond) {
+    let reply = match rebuild(&mut request) {
+        Rebuilt::Probe => Reply::empty(204),
+        Rebuilt::Broken => Reply::error(500, "INTERNAL_ERROR", "the request was cut short inside"),
+        Rebuilt::Asked(asked) => match catch_unwind(AssertUnwindSafe(|| respond(&asked))) {
+            Ok(reply) => reply,
+            Err(_) => {
+                let path = asked.target.split('?').next().unwrap_or_default();
+                log::error!("{} {path} failed inside; please report it", asked.method);
+                Reply::error(500, "INTERNAL_ERROR", "it failed inside; the log says more")
+            }
+        },
+    };
+    let headers = reply.headers().iter().filter_map(|(name, value)| {
+        tiny_http::Header::from_bytes(name.as_bytes(), value.as_bytes()).ok()
+    });
+    let (status, body) = (tiny_http::StatusCode(reply.status()), reply.body());
+    let response =
+        tiny_http::Response::new(status, headers.collect(), body, Some(body.len()), None)
+            .with_chunked_threshold(usize::MAX);
+    if let Err(error) = request.respond(response) {
+        log::warn!("a reply did not leave the hall: {error}");
+    }
+}
+
+enum Rebuilt {
+    Asked(Asked),
+    Probe,
+    Broken,
+}
+
+/// The request as the gate read it.
+fn rebuild(request: &mut tiny_http::Request) -> Rebuilt {
+    let mut headers: Vec<(String, String)> = request
+        .headers()
+        .iter()
+        .map(|header| (header.field.as_str().as_str().to_owned(), header.value.as_str().to_owned()))
+        .collect();
+    let Some(place) = headers.iter().position(|(name, _)| name == PEER_HEADER) else {
+        return Rebuilt::Probe;
+    };
+    let (_, peer) = headers.remove(place);
+    headers.retain(|(name, _)| name != "content-length");
+    let length = request.body_length().unwrap_or(0);
+    let mut body = Vec::with_capacity(length);
+    // tiny_http takes the end of the connection for the end of the body: compare.
+    let read = request.as_reader().read_to_end(&mut body);
+    let Some((peer, secure)) = parse_peer(&peer).filter(|_| read.is_ok() && body.len() == length)
+    else {
+        return Rebuilt::Broken;
+    };
+    let (method, target) = (request.method().to_string(), request.url().to_owned());
+    Rebuilt::Asked(Asked { method, target, headers, body, peer, secure })
+}
+
+/// The place where the lines find tiny_http: a socket in a directory that only we may enter. Both
+/// are gone when this is dropped.
+struct Doorway {
+    directory: PathBuf,
+    socket: PathBuf,
+}
+
+impl Doorway {
+    fn make() -> Result<Doorway, HallError> {
+        let name = format!("crmirror-{}-{:08x}", std::process::id(), fastrand::u32(..));
+        let directory = std::env::temp_dir().join(name);
+        let socket = directory.join("hall");
+        if socket.as_os_str().len() > SOCKET_PATH_LIMIT {
+            return Err(HallError::PathTooLong(directory));
+        }
+        // Not `recursive`: a directory that somebody else has made is an error.
+        let made = DirBuilder::new().mode(0o700).create(&directory);
+        let doorway = Doorway { directory, socket };
+        made.map_err(HallError::socket(&doorway)).map(|()| doorway)
+    }
+}
+
+impl Drop for Doorway {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.socket);
+        let _ = std::fs::remove_dir(&self.directory);
+    }
+}
+
+/// Why the hall could not be opened.
+#[derive(Debug)]
+pub enum HallError {
+    /// The private socket could not be made or used.
+    Socket(PathBuf, io::Error),
+    /// The path of the private socket would be too long for a socket.
+    PathTooLong(PathBuf),
+    /// A thread could not be made.
+    Threads(io::Error),
+}
+
+impl HallError {
+    fn socket(doorway: &Doorway) -> impl Fn(io::Error) -> HallError + use<> {
+        let directory = doorway.directory.clone();
+        move |error| HallError::Socket(directory.clone(), error)
+    }
+}
+
+impl fmt::Display for HallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HallError::Socket(path, error) => {
+                let path = path.display();
+                write!(f, "{path}: no private socket: {error}; set TMPDIR to a writable directory")
+            }
+            HallError::PathTooLong(path) => {
+                write!(f, "{}: too long for a socket; set TMPDIR to a shorter path", path.display())
+            }
+            HallError::Threads(error) => {
+                write!(f, "no thread to answer requests: {error}; raise the limit of tasks")
+            }
+        }
+    }
+}
+
+impl std::error::Error for HallError {}

@@ -1,0 +1,198 @@
+//! The local interface: who may ask, and which question goes where.
+//!
+//! Read-only but for `/sync` and `/channel`, which only ask the daemon to do sooner what it does
+//! anyway, or to close its channel. No question leads to a request upstream by itself.
+
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError};
+
+use crate::clock::Clock;
+use crate::mirror::origin::Origin;
+use crate::mirror::planner::Input;
+use crate::mirror::record::ModuleName;
+use crate::mirror::time::Tick;
+use crate::store::Store;
+
+use super::asked::{Asked, Peer};
+use super::board::Board;
+use super::query::{BadParameter, Parameters, Target};
+use super::reply::Reply;
+use super::status;
+use super::zoho::{NoRead, Reads, bad_parameter, is_version, not_yet};
+
+/// Answers local programs.
+pub struct Local {
+    modules: Vec<ModuleName>,
+    hosts: Vec<String>,
+    origins: Vec<Origin>,
+    store: Store,
+    board: Arc<Board>,
+    bell: SyncSender<Input>,
+    clock: Arc<dyn Clock>,
+    started: Tick,
+}
+
+impl Local {
+    /// Answers from this store about these modules; browser pages of `origins` may read.
+    pub fn new(
+        modules: Vec<ModuleName>,
+        origins: Vec<Origin>,
+        store: Store,
+        board: Arc<Board>,
+        bell: SyncSender<Input>,
+        clock: Arc<dyn Clock>,
+    ) -> Local {
+        let hosts = origins.iter().map(Origin::host).collect();
+        let started = clock.tick();
+        Local { modules, hosts, origins, store, board, bell, clock, started }
+    }
+
+    /// Answers one request.
+    pub fn respond(&self, asked: &Asked) -> Reply {
+        if !self.is_for_us(asked) {
+            return Reply::error(421, "MISDIRECTED", "this is not the host that was asked for");
+        }
+        let reply = match Target::parse(&asked.target) {
+            Ok(target) => self.route(asked, target),
+            Err(bad) => bad_parameter(&bad),
+        };
+        match asked.header("origin").filter(|origin| self.may_read(origin)) {
+            Some(origin) => {
+                reply.with("Access-Control-Allow-Origin", origin).with("Vary", "Origin")
+            }
+            None => reply,
+        }
+    }
+
+    fn route(&self, asked: &Asked, target: Target) -> Reply {
+        let segments: Vec<&str> = target.segments.iter().map(String::as_str).collect();
+        let parameters = target.parameters;
+        match (asked.method.as_str(), segments.as_slice()) {
+            (_, ["crm", version, ..]) if !is_version(version) => {
+                Reply::error(404, "INVALID_URL_PATTERN", "upstream has the versions v2 to v8")
+            }
+            ("GET" | "HEAD", ["crm", _, path @ ..]) => self.read(path, parameters, asked),
+            (_, ["crm", ..]) => method_not_allowed("GET"),
+            ("GET" | "HEAD", ["status"]) => self.plain(parameters, || {
+                status::status(&self.store, &self.board, self.started, self.clock.tick())
+            }),
+            ("GET" | "HEAD", ["healthz"]) => self.plain(parameters, || status::health(&self.store)),
+            ("GET" | "HEAD", ["readyz"]) => {
+                self.plain(parameters, || status::readiness(&self.board))
+            }
+            ("POST", ["sync"]) => self.command(asked, || self.sync(parameters)),
+            ("POST", ["channel"]) => self.command(asked, || self.channel(parameters)),
+            (_, ["status" | "healthz" | "readyz"]) => method_not_allowed("GET"),
+            (_, ["sync" | "channel"]) => method_not_allowed("POST"),
+            (_, [""]) => not_yet("the status page"),
+            (_, ["changes"]) => not_yet("the change feed"),
+            (_, ["metrics"]) => not_yet("the metrics page"),
+            (_, ["oauth", "v2", "token"]) => not_yet("the local token service"),
+            _ => Reply::error(404, "INVALID_URL_PATTERN", "nothing is here; README has the list"),
+        }
+    }
+
+    fn read(&self, path: &[&str], parameters: Parameters, asked: &Asked) -> Reply {
+        match path {
+            ["settings", "modules" | "fields"] => return not_yet("the mirrored metadata"),
+            ["org" | "users"] => return not_yet("the mirrored organisation"),
+            _ => {}
+        }
+        let module = path.first().and_then(|name| ModuleName::parse(name).ok());
+        let Some(module) = module.filter(|module| self.modules.contains(module)) else {
+            let message = "the module is not mirrored here; the configuration lists those that are";
+            return Reply::error(400, "INVALID_MODULE", message);
+        };
+        let report = self.board.report();
+        let reads = Reads { store: &self.store, report: &report };
+        let reply = match &path[1..] {
+            [] => reads.list(&module, parameters, asked),
+            ["search"] => Err(NoRead::Later("search")),
+            ["deleted"] => Err(NoRead::Later("the list of deleted records")),
+            ["actions", "count"] => Err(NoRead::Later("the count")),
+            [id] => reads.record(&module, id, parameters, asked),
+            _ => {
+                let message = "nothing is here; README has the list";
+                return Reply::error(404, "INVALID_URL_PATTERN", message);
+            }
+        };
+        reply.unwrap_or_else(Reply::from)
+    }
+
+    fn plain(&self, parameters: Parameters, reply: impl FnOnce() -> Reply) -> Reply {
+        match parameters.finish() {
+            Ok(()) => reply(),
+            Err(bad) => bad_parameter(&bad),
+        }
+    }
+
+    /// A web page may read where it is allowed to, but commands nothing: a browser names the page's
+    /// origin with every POST.
+    fn command(&self, asked: &Asked, reply: impl FnOnce() -> Result<Reply, BadParameter>) -> Reply {
+        if asked.header("origin").is_some_and(|origin| !self.may_read(origin)) {
+            return Reply::error(403, "NO_PERMISSION", "this page may not command the daemon");
+        }
+        reply().unwrap_or_else(|bad| bad_parameter(&bad))
+    }
+
+    fn sync(&self, mut parameters: Parameters) -> Result<Reply, BadParameter> {
+        let module = match parameters.take("module") {
+            None => None,
+            Some(name) => {
+                let module = self.modules.iter().find(|module| module.as_str() == name);
+                let why = "is none of the mirrored modules";
+                Some(module.cloned().ok_or_else(|| BadParameter::new("module", why))?)
+            }
+        };
+        let sweep = match parameters.take("sweep").as_deref() {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(_) => return Err(BadParameter::new("sweep", "is true or false")),
+        };
+        parameters.finish()?;
+        Ok(self.ring(Input::SyncAsked { module, sweep }))
+    }
+
+    fn channel(&self, mut parameters: Parameters) -> Result<Reply, BadParameter> {
+        let input = match parameters.take("action").as_deref() {
+            Some("renew") => Input::RenewalAsked,
+            Some("close") => Input::CloseAsked,
+            Some(_) | None => return Err(BadParameter::new("action", "is renew or close")),
+        };
+        parameters.finish()?;
+        if self.board.report().channel.id.is_none() {
+            let message = "there is no channel: the configuration has no [channel]";
+            return Ok(Reply::error(409, "NO_CHANNEL", message));
+        }
+        Ok(self.ring(input))
+    }
+
+    fn ring(&self, input: Input) -> Reply {
+        match self.bell.try_send(input) {
+            Ok(()) => Reply::json(202, r#"{"status":"accepted"}"#),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                Reply::error(503, "NOT_NOW", "the daemon is busy").with("Retry-After", "5")
+            }
+        }
+    }
+
+    /// Whether the request names this device as its host. A page elsewhere that has its name
+    /// resolved to this device (DNS rebinding) names itself.
+    fn is_for_us(&self, asked: &Asked) -> bool {
+        if asked.peer == Peer::Unix {
+            return true;
+        }
+        let Some(host) = asked.header("host") else { return true };
+        let Ok(host) = Origin::parse(&format!("http://{host}")) else { return false };
+        host.is_loopback() || self.hosts.contains(&host.host())
+    }
+
+    fn may_read(&self, origin: &str) -> bool {
+        Origin::parse(origin).is_ok_and(|origin| self.origins.contains(&origin))
+    }
+}
+
+fn method_not_allowed(allowed: &'static str) -> Reply {
+    let message = "the mirror is read-only: write to upstream";
+    Reply::error(405, "INVALID_REQUEST_METHOD", message).with("Allow", allowed)
+}

@@ -1,0 +1,17 @@
+//! What may be asked of us: callbacks from upstream, reads from local programs.
+//!
+//! A request comes through a gate, which deals with strangers, into the hall, which answers it.
+
+pub mod asked;
+pub mod board;
+mod budget;
+mod crossing;
+pub mod gate;
+pub mod hall;
+mod lines;
+pub mod local;
+mod query;
+pub mod receive;
+pub mod reply;
+mod status;
+mod zoho;

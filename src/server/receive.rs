@@ -1,0 +1,148 @@
+//! The callback listener: parse, authenticate, enqueue and flush, 200.
+//!
+//! Nothing of a refused callback is stored, and what is acknowledged is on disk: a 200 cannot be
+//! built without the store's [`crate::store::Durable`].
+
+use std::collections::VecDeque;
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::clock::Clock;
+use crate::mirror::callback::{Known, Notification, Refusal};
+use crate::mirror::planner::Input;
+use crate::mirror::record::ModuleName;
+use crate::mirror::time::Tick;
+use crate::secret::Secret;
+use crate::store::{EnqueueError, Store};
+
+use super::asked::Asked;
+use super::board::{Admission, Board};
+use super::reply::Reply;
+
+/// Callbacks whose repetition is recognised: a repetition comes within seconds, if at all.
+const RECENT_LIMIT: usize = 1_024;
+/// Seconds after which upstream may try again, when we cannot take a callback now.
+const RETRY_AFTER: &str = "30";
+
+/// Receives callbacks.
+pub struct Reception {
+    path: String,
+    modules: Vec<ModuleName>,
+    store: Store,
+    board: Arc<Board>,
+    bell: SyncSender<Input>,
+    clock: Arc<dyn Clock>,
+    recent: Mutex<VecDeque<u64>>,
+}
+
+impl Reception {
+    /// Receives on the path of `notify_url`, for these modules.
+    pub fn new(
+        path: &str,
+        modules: Vec<ModuleName>,
+        store: Store,
+        board: Arc<Board>,
+        bell: SyncSender<Input>,
+        clock: Arc<dyn Clock>,
+    ) -> Reception {
+        let path = path.to_owned();
+        Reception { path, modules, store, board, bell, clock, recent: Mutex::default() }
+    }
+
+    /// Answers one request.
+    pub fn respond(&self, asked: &Asked) -> Reply {
+        let path = asked.target.split('?').next().unwrap_or_default();
+        if path != self.path {
+            return Reply::error(404, "NOT_FOUND", "nothing is here");
+        }
+        if asked.method != "POST" {
+            let reply = Reply::error(405, "INVALID_REQUEST_METHOD", "callbacks are sent by POST");
+            return reply.with("Allow", "POST");
+        }
+        let admission = self.board.admission();
+        match self.judge(&asked.body, &admission) {
+            Ok(notification) => self.take(&notification),
+            Err(refusal) => {
+                self.board.callbacks.count_refused();
+                log::info!("a callback from {} is refused: {refusal}", asked.peer);
+                refused(&refusal)
+            }
+        }
+    }
+
+    fn judge(&self, body: &[u8], admission: &Admission) -> Result<Notification, Refusal> {
+        let tokens = alive(&admission.tokens, self.clock.tick());
+        let known = Known {
+            channel: admission.channel.ok_or(Refusal::NotReady)?,
+            tokens: &tokens,
+            origin: admission.origin.as_ref(),
+            modules: &self.modules,
+        };
+        Notification::judge(body, &known)
+    }
+
+    fn take(&self, notification: &Notification) -> Reply {
+        match self.store.enqueue(&notification.arrivals()) {
+            Ok((durable, items)) => {
+                self.board.callbacks.count_accepted(self.is_repeated(notification));
+                self.ring(Input::Arrived(items));
+                Reply::accepted(durable)
+            }
+            Err(EnqueueError::Full { waiting }) => {
+                log::warn!("a callback is turned away for now: {waiting} ids wait already");
+                self.not_now("the inbox is full")
+            }
+            Err(EnqueueError::Store(error)) => {
+                log::error!("a callback cannot be kept: {error}");
+                // The heart looks at the store when it is rung, and stops.
+                self.ring(Input::Nothing);
+                self.not_now("the store takes no writes")
+            }
+        }
+    }
+
+    fn not_now(&self, why: &str) -> Reply {
+        self.board.callbacks.count_refused();
+        Reply::error(503, "NOT_NOW", why).with("Retry-After", RETRY_AFTER)
+    }
+
+    /// Whether this repeats a callback that was acknowledged before. It is only counted: that a
+    /// record is fetched once too often does no harm, that it is not fetched might.
+    fn is_repeated(&self, notification: &Notification) -> bool {
+        let Some(fingerprint) = notification.fingerprint() else { return false };
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if recent.contains(&fingerprint) {
+            return true;
+        }
+        if recent.len() == RECENT_LIMIT {
+            recent.pop_front();
+        }
+        recent.push_back(fingerprint);
+        false
+    }
+
+    fn ring(&self, input: Input) {
+        // Without a heart the process is about to end, and the next start reads the inbox.
+        let _ = self.bell.send(input);
+    }
+}
+
+fn alive(tokens: &[(Secret, Option<Tick>)], now: Tick) -> Vec<Secret> {
+    let alive = tokens.iter().filter(|(_, until)| until.is_none_or(|until| now <= until));
+    alive.map(|(token, _)| token.clone()).collect()
+}
+
+fn refused(refusal: &Refusal) -> Reply {
+    match refusal {
+        Refusal::Unreadable(why) => Reply::error(400, "INVALID_DATA", why),
+        // A stranger is not told what was wrong.
+        Refusal::UnknownChannel
+        | Refusal::WrongToken
+        | Refusal::ForeignResource
+        | Refusal::ModuleMismatch
+        | Refusal::UnknownModule(_) => Reply::error(403, "NO_PERMISSION", "not for us"),
+        Refusal::NotReady => {
+            Reply::error(503, "NOT_NOW", "not ready yet").with("Retry-After", RETRY_AFTER)
+        }
+    }
+}

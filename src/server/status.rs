@@ -1,0 +1,86 @@
+//! How things stand: `/status`, `/healthz`, `/readyz`.
+
+use serde_json::{Value, json};
+
+use crate::mirror::time::Tick;
+use crate::store::Store;
+
+use super::board::Board;
+use super::reply::Reply;
+
+/// The contract's `/status`.
+pub(super) fn status(store: &Store, board: &Board, started: Tick, now: Tick) -> Reply {
+    Reply::json(200, document(store, board, started, now).to_string())
+}
+
+/// 200 while the daemon makes progress and the store takes writes.
+pub(super) fn health(store: &Store) -> Reply {
+    if store.has_failed() {
+        return Reply::error(503, "UNHEALTHY", "the store takes no writes");
+    }
+    Reply::json(200, r#"{"status":"ok"}"#)
+}
+
+/// 200 once every module has been bootstrapped.
+pub(super) fn readiness(board: &Board) -> Reply {
+    let report = board.report();
+    let unready = |module: &&crate::mirror::record::ModuleName| {
+        report.modules[*module].complete_through.is_none()
+    };
+    let missing: Vec<&str> =
+        report.modules.keys().filter(unready).map(|module| module.as_str()).collect();
+    if missing.is_empty() {
+        return Reply::json(200, r#"{"status":"ready"}"#);
+    }
+    let message = format!("not bootstrapped yet: {}", missing.join(", "));
+    Reply::error(503, "NOT_READY", &message)
+}
+
+fn document(store: &Store, board: &Board, started: Tick, now: Tick) -> Value {
+    let report = board.report();
+    let (accepted, refused, duplicate) = board.callbacks.read();
+    let oldest = report.oldest_waiting.map_or(0, |arrived| now.since(arrived).as_secs());
+    let modules: serde_json::Map<String, Value> = report
+        .modules
+        .iter()
+        .map(|(name, ledger)| {
+            let scan = ledger
+                .scan
+                .as_ref()
+                .map(|scan| json!({ "whole": scan.whole, "since": scan.since, "rows": scan.seen }));
+            let module = json!({
+                "records": ledger.records,
+                "complete_through": ledger.complete_through,
+                "last_catch_up": ledger.last_catch_up,
+                "last_sweep": ledger.last_sweep,
+                "scan": scan,
+            });
+            (name.to_string(), module)
+        })
+        .collect();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_seconds": now.since(started).as_secs(),
+        "upstream": {
+            "state": report.upstream,
+            "last_error": report.last_error,
+            "time": report.upstream_time,
+        },
+        "channel": {
+            "state": report.channel.state,
+            "id": report.channel.id,
+            "expires": report.channel.expires,
+            "renew_at": report.channel.renew_at,
+            "renewals": report.channel.renewals,
+        },
+        "inbox": {
+            "waiting": store.waiting(),
+            "oldest_seconds": oldest,
+            "quarantined": store.quarantined_count(),
+        },
+        "callbacks": { "accepted": accepted, "refused": refused, "duplicate": duplicate },
+        "credits": { "spent_today": report.credits_spent, "ceiling": report.credits_ceiling },
+        "modules": modules,
+        "sequence": store.last_sequence(),
+    })
+}

@@ -1,0 +1,211 @@
+//! The transaction: what one observation led to, written whole or not at all.
+//!
+//! Records, their changes, the ledger, and the inbox items that are thereby settled go into one
+//! batch. Whether a record is to be written, and whether a reader is to hear of it, has been
+//! decided before.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::keys::Key;
+use super::{Store, StoreError, Tails, values};
+use crate::mirror::inbox::{Arrival, InboxItem, InboxSequence, Quarantined};
+use crate::mirror::ledger::Ledger;
+use crate::mirror::record::{ChangeKind, Entry, ModuleName, RecordId};
+use crate::mirror::time::UpstreamTime;
+
+/// Changes that are kept for readers of `/changes`; older ones give way. About 150 bytes each: 15 MB
+/// of data, some 50 MB on disk as sled keeps it, and weeks of changes for a reader that was away.
+pub const CHANGE_LIMIT: u64 = 100_000;
+
+/// Changes that one commit removes beyond as many as it adds. Only a store that was written under a
+/// larger limit has so many to remove; spread over commits, none of them takes long.
+const EXTRA_TRIMMED: u64 = 100;
+
+/// Records that are kept set aside. More than a person looks through; the oldest gives way.
+pub const QUARANTINE_LIMIT: usize = 1_000;
+
+/// What one observation of a module led to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Commit {
+    /// The module of everything that is written, settled and released.
+    pub module: ModuleName,
+    /// When (upstream) it was observed; the time of its changes.
+    pub time: UpstreamTime,
+    /// Entries to write, in this order.
+    pub writes: Vec<Write>,
+    /// The module's ledger from now on.
+    pub ledger: Ledger,
+    /// Inbox items that need no more fetching. Those that are gone already are passed over.
+    pub settled: Vec<InboxSequence>,
+    /// Ids that are to be fetched. They are taken in even beyond [`super::INBOX_LIMIT`]: whoever
+    /// scans asks for no further page while the inbox is that full.
+    pub arrivals: Vec<Arrival>,
+    /// Records to set aside.
+    pub set_aside: Vec<Quarantined>,
+    /// Records that are set aside no longer, if they were.
+    pub released: Vec<RecordId>,
+}
+
+/// An entry to write.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Write {
+    /// The id it is written under; of a live record, its own.
+    pub id: RecordId,
+    /// What the mirror knows of it from now on.
+    pub entry: Entry,
+    /// What a reader is told; `None` when there is nothing new to see. The entry keeps its sequence
+    /// then.
+    pub change: Option<ChangeKind>,
+}
+
+/// What a commit gave out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Committed {
+    /// The sequence of the newest change.
+    pub last_sequence: u64,
+    /// The arrivals under their numbers.
+    pub arrived: Vec<InboxItem>,
+}
+
+/// One committed alteration of a record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Change {
+    /// Its number on this device.
+    pub sequence: u64,
+    /// The module of the record.
+    pub module: ModuleName,
+    /// The record.
+    pub id: RecordId,
+    /// What happened to it.
+    pub kind: ChangeKind,
+    /// When (upstream) it was observed.
+    pub time: UpstreamTime,
+}
+
+/// A change as it is kept; its sequence is in the key.
+#[derive(Serialize, Deserialize)]
+pub(super) struct KeptChange {
+    pub(super) module: ModuleName,
+    pub(super) id: RecordId,
+    pub(super) kind: ChangeKind,
+    pub(super) time: UpstreamTime,
+}
+
+impl Store {
+    /// Writes a commit, whole or not at all, for readers and for a start after a crash alike.
+    ///
+    /// It is not flushed, and need not be: the inbox items that led to it leave in the same batch,
+    /// so a power cut takes both or neither, and what it takes is fetched again. The batches that
+    /// follow can share the fsync of the next [`Store::enqueue`].
+    pub fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
+        self.write("commit", |db, tails| {
+            let mut batch = sled::Batch::default();
+            write_entries(db, tails, &mut batch, &commit)?;
+            settle(db, tails, &mut batch, &commit.settled)?;
+            tails.set_aside(&mut batch, &commit);
+            plain(&mut batch, &Key::Ledger(commit.module), &commit.ledger);
+            let arrived = tails.take_in(&mut batch, commit.arrivals.into_iter());
+            db.apply_batch(batch)?;
+            Ok(Committed { last_sequence: tails.last_change, arrived })
+        })
+    }
+}
+
+fn write_entries(
+    db: &sled::Db,
+    tails: &mut Tails,
+    batch: &mut sled::Batch,
+    commit: &Commit,
+) -> sled::Result<()> {
+    let before = tails.last_change;
+    let mut written: BTreeMap<RecordId, u64> = BTreeMap::new();
+    for write in &commit.writes {
+        let key = Key::Record(commit.module.clone(), write.id).bytes();
+        let sequence = match (write.change, written.get(&write.id)) {
+            (Some(kind), _) => tails.add_change(batch, commit, write.id, kind),
+            (None, Some(sequence)) => *sequence,
+            (None, None) => {
+                let stored = db.get(&key)?;
+                let stored =
+                    stored.and_then(|value| values::read_entry(&key, write.id, &value).ok());
+                stored.map_or(tails.last_change, |stored| stored.sequence)
+            }
+        };
+        written.insert(write.id, sequence);
+        let value = values::write_entry(&key, &write.entry, sequence);
+        batch.insert(key, value);
+    }
+    tails.trim_changes(batch, tails.last_change - before);
+    Ok(())
+}
+
+fn settle(
+    db: &sled::Db,
+    tails: &mut Tails,
+    batch: &mut sled::Batch,
+    settled: &[InboxSequence],
+) -> sled::Result<()> {
+    for sequence in BTreeSet::from_iter(settled) {
+        let key = Key::Inbox(*sequence).bytes();
+        if db.contains_key(&key)? {
+            batch.remove(key);
+            tails.waiting = tails.waiting.saturating_sub(1);
+        }
+    }
+    Ok(())
+}
+
+fn plain<T: Serialize>(batch: &mut sled::Batch, key: &Key, content: &T) {
+    let key = key.bytes();
+    let value = values::write_plain(&key, content);
+    batch.insert(key, value);
+}
+
+impl Tails {
+    fn add_change(
+        &mut self,
+        batch: &mut sled::Batch,
+        commit: &Commit,
+        id: RecordId,
+        kind: ChangeKind,
+    ) -> u64 {
+        self.last_change += 1;
+        let kept = KeptChange { module: commit.module.clone(), id, kind, time: commit.time };
+        plain(batch, &Key::Change(self.last_change), &kept);
+        self.last_change
+    }
+
+    /// Removes the oldest changes beyond the limit. The newest always stays: a start goes on from
+    /// its number.
+    fn trim_changes(&mut self, batch: &mut sled::Batch, added: u64) {
+        let kept = self.last_change + 1 - self.oldest_change;
+        let removed = kept.saturating_sub(CHANGE_LIMIT).min(added + EXTRA_TRIMMED);
+        for sequence in self.oldest_change..self.oldest_change + removed {
+            batch.remove(Key::Change(sequence).bytes());
+        }
+        self.oldest_change += removed;
+    }
+
+    fn set_aside(&mut self, batch: &mut sled::Batch, commit: &Commit) {
+        for id in &commit.released {
+            if self.quarantined.remove(&(commit.module.clone(), *id)).is_some() {
+                batch.remove(Key::Quarantined(commit.module.clone(), *id).bytes());
+            }
+        }
+        for record in &commit.set_aside {
+            self.quarantined.insert((record.module.clone(), record.id), record.since);
+            plain(batch, &Key::Quarantined(record.module.clone(), record.id), record);
+        }
+        while self.quarantined.len() > QUARANTINE_LIMIT {
+            let oldest = self.quarantined.iter().min_by_key(|(_, since)| **since);
+            let Some(((module, id), _)) = oldest.map(|(name, since)| (name.clone(), *since)) else {
+                break;
+            };
+            log::warn!("the quarantine is full: {module}/{id}, the oldest in it, is forgotten");
+            batch.remove(Key::Quarantined(module.clone(), id).bytes());
+            self.quarantined.remove(&(module, id));
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Small files that are either the old or the new one, whatever happens: identity, credentials.
+//!
+//! For files with one writer at a time. Not for anything that grows, and not a lock.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Makes `bytes` the content of `path`, durably and all at once: a reader, or a start after a
+/// power cut, sees the old content or the new, never a part.
+///
+/// The file has the permissions `mode` from its first moment, so that a secret in it is never open
+/// to others. The new content is first written beside `path`, in a file that a crash may leave
+/// behind and the next call removes. A symbolic link at `path` is replaced, not followed.
+pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let fresh = beside(path)?;
+    match fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let written = write_new(&fresh, bytes, mode).and_then(|()| fs::rename(&fresh, path));
+    if written.is_err() {
+        // The first error is the one to tell; what is left behind goes at the next call.
+        let _ = fs::remove_file(&fresh);
+    }
+    written?;
+    sync_directory_of(path)
+}
+
+fn beside(path: &Path) -> io::Result<PathBuf> {
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
+    let mut fresh = std::ffi::OsString::from(".");
+    fresh.push(name);
+    fresh.push(".new");
+    Ok(path.with_file_name(fresh))
+}
+
+fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    // The umask can only have taken permissions away; give back what was asked for.
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Makes what `path` is called durable: a name is kept by its directory, not by its file.
+pub(super) fn sync_directory_of(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => File::open(parent)?.sync_all(),
+        Some(_) => File::open(".")?.sync_all(),
+        None => Ok(()),
+    }
+}

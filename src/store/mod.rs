@@ -1,0 +1,263 @@
+//! What survives: the inbox, the records, their changes and what is proved about them, in one sled
+//! tree, each transaction one atomic batch.
+//!
+//! Two roads lead in. [`Store::enqueue`] takes arrivals and comes back when they are on disk: only
+//! it and [`Store::flush`] make a [`Durable`], and only with one can a callback be acknowledged.
+//! [`Store::commit`] writes what a fetch led to. Many threads enqueue; one commits. Reading
+//! (`read.rs`) never waits for either.
+//!
+//! The store decides nothing about records: who wins is said in `mirror/`. It reads no clock. It
+//! does not go on after a failure of sled: it refuses every further write, and what lies on disk is
+//! trusted again only by the next [`Store::open`]. This room is the only one that names sled.
+
+mod commit;
+mod error;
+pub mod file;
+mod keys;
+mod open;
+mod place;
+mod read;
+mod sync;
+mod values;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::mirror::inbox::{Arrival, InboxItem, InboxSequence};
+use crate::mirror::record::{Entry, FieldName, ModuleName, RecordId};
+use crate::mirror::time::UpstreamTime;
+
+pub use commit::{CHANGE_LIMIT, Change, Commit, Committed, QUARANTINE_LIMIT, Write};
+pub use error::{EnqueueError, Healing, OpenError, StoreError};
+pub use values::Damage;
+
+use keys::Key;
+use place::Place;
+
+/// Ids that may wait at once. The planner holds each in about 150 bytes, so this is 3 MB; it is a
+/// day of one callback every five seconds. A mass import beyond it is found by catch-up.
+pub const INBOX_LIMIT: u64 = 20_000;
+
+/// The store. Clones share it; it closes, and another process can open it, when the last is gone.
+#[derive(Clone)]
+pub struct Store(Arc<Shared>);
+
+/// Proof that everything enqueued or committed before it was made is on disk, past a power cut.
+///
+/// Only this room makes one, after a flush that ended in an fsync. It proves one acknowledgement:
+/// it cannot be copied.
+#[must_use = "this is the right to acknowledge"]
+#[derive(Debug)]
+pub struct Durable(());
+
+/// What the store holds about an id.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stored {
+    /// What the mirror knows of it.
+    pub entry: Entry,
+    /// The sequence of the last change of it that a reader could see; when none could, the last
+    /// sequence there was when it was first written.
+    pub sequence: u64,
+}
+
+struct Shared {
+    db: sled::Db,
+    tails: Mutex<Tails>,
+    shown: Shown,
+    failed: AtomicBool,
+    unreadable: AtomicU64,
+    place: Place,
+    /// Held for as long as `db` is open: fields are dropped in the order in which they stand.
+    _lock: File,
+}
+
+/// Where each numbered kind goes on, and what is counted. Whoever holds them may write.
+#[derive(Default)]
+struct Tails {
+    last_inbox: InboxSequence,
+    waiting: u64,
+    last_change: u64,
+    /// The oldest change kept; one more than the last when none is.
+    oldest_change: u64,
+    quarantined: BTreeMap<(ModuleName, RecordId), UpstreamTime>,
+}
+
+/// The counts as of the last write, for whoever wants to know them without waiting for a writer.
+#[derive(Default)]
+struct Shown {
+    waiting: AtomicU64,
+    last_change: AtomicU64,
+    oldest_change: AtomicU64,
+    quarantined: AtomicU64,
+}
+
+impl Store {
+    /// Opens the store in `directory`, and makes what is missing. What a crash, a full disk or bit
+    /// rot left behind does not keep it from opening: it is mended, or set aside and started
+    /// empty, and the caller is told what was done.
+    pub fn open(directory: &Path) -> Result<(Store, Vec<Healing>), OpenError> {
+        let opened = open::open(directory)?;
+        let shown = Shown::default();
+        shown.publish(&opened.tails);
+        let shared = Shared {
+            db: opened.db,
+            tails: Mutex::new(opened.tails),
+            shown,
+            failed: AtomicBool::new(false),
+            unreadable: AtomicU64::new(0),
+            place: opened.place,
+            _lock: opened.lock,
+        };
+        Ok((Store(Arc::new(shared)), opened.healings))
+    }
+
+    /// Puts arrivals at the end of the inbox, and comes back when they are on disk. They get
+    /// consecutive numbers, and are seen by [`Store::inbox`] all at once.
+    ///
+    /// Threads that come at the same time share flushes: while one fsync runs, the batches of the
+    /// others gather behind it, and the next takes them all.
+    pub fn enqueue(&self, arrivals: &[Arrival]) -> Result<(Durable, Vec<InboxItem>), EnqueueError> {
+        let items = self.write("enqueue", |db, tails| {
+            if tails.waiting.saturating_add(arrivals.len() as u64) > INBOX_LIMIT {
+                return Ok(Err(EnqueueError::Full { waiting: tails.waiting }));
+            }
+            let mut batch = sled::Batch::default();
+            let items = tails.take_in(&mut batch, arrivals.iter().cloned());
+            db.apply_batch(batch)?;
+            Ok(Ok(items))
+        })??;
+        Ok((self.flush()?, items))
+    }
+
+    /// Brings everything written so far to disk.
+    pub fn flush(&self) -> Result<Durable, StoreError> {
+        self.check("flush")?;
+        self.run("flush", |db| db.flush())?;
+        Ok(Durable(()))
+    }
+
+    /// Keeps the field names of a module, in place of those kept before. Not flushed: they can be
+    /// asked for again.
+    pub fn set_fields(&self, module: &ModuleName, fields: &[FieldName]) -> Result<(), StoreError> {
+        let key = Key::Fields(module.clone()).bytes();
+        let value = values::write_plain(&key, &fields);
+        self.write("write field names", |db, _| db.insert(key, value).map(|_| ()))
+    }
+
+    /// How many ids wait in the inbox.
+    pub fn waiting(&self) -> u64 {
+        self.0.shown.waiting.load(Ordering::Acquire)
+    }
+
+    /// The sequence of the newest change; 0 before the first.
+    pub fn last_sequence(&self) -> u64 {
+        self.0.shown.last_change.load(Ordering::Acquire)
+    }
+
+    /// The sequence of the oldest change that is kept; one more than the newest when none is.
+    pub fn oldest_change(&self) -> u64 {
+        self.0.shown.oldest_change.load(Ordering::Acquire)
+    }
+
+    /// How many records are set aside.
+    pub fn quarantined_count(&self) -> u64 {
+        self.0.shown.quarantined.load(Ordering::Acquire)
+    }
+
+    /// An error when an operation has failed, so that the store takes no more writes.
+    pub fn healthy(&self) -> Result<(), StoreError> {
+        self.check("go on")
+    }
+
+    /// Whether an operation has failed, so that the store takes no more writes.
+    pub fn has_failed(&self) -> bool {
+        self.0.failed.load(Ordering::Acquire)
+    }
+
+    /// Bytes that the store takes on disk.
+    pub fn size_on_disk(&self) -> Result<u64, StoreError> {
+        self.run("measure itself", |db| db.size_on_disk())
+    }
+
+    /// Does one write, alone. The counts are shown once it has succeeded, so that none runs ahead
+    /// of what can be read.
+    fn write<T>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&sled::Db, &mut Tails) -> sled::Result<T>,
+    ) -> Result<T, StoreError> {
+        let mut tails = self.0.tails.lock().expect("panics of a write are caught below");
+        self.check(operation)?;
+        let done = self.run(operation, |db| work(db, &mut tails))?;
+        self.0.shown.publish(&tails);
+        Ok(done)
+    }
+
+    /// Refuses to write after a failure: what sled holds in memory and what is on disk may differ,
+    /// and an fsync that failed once succeeds the second time without having written.
+    fn check(&self, operation: &'static str) -> Result<(), StoreError> {
+        if !self.has_failed() {
+            return Ok(());
+        }
+        Err(self.failure(operation, "an earlier operation on it failed".into()))
+    }
+
+    /// Does one thing with sled. Its errors and panics are alike: both end the store's use.
+    fn run<T>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&sled::Db) -> sled::Result<T>,
+    ) -> Result<T, StoreError> {
+        let cause = match catch_unwind(AssertUnwindSafe(|| work(&self.0.db))) {
+            Ok(Ok(done)) => return Ok(done),
+            Ok(Err(error)) => {
+                if matches!(error, sled::Error::Corruption { .. }) {
+                    self.0.place.condemn(&error.to_string());
+                }
+                error.to_string()
+            }
+            Err(panic) => open::panic_text(&*panic),
+        };
+        self.0.failed.store(true, Ordering::Release);
+        Err(self.failure(operation, cause))
+    }
+
+    fn failure(&self, operation: &'static str, cause: String) -> StoreError {
+        StoreError::Failed { operation, path: self.0.place.sled(), cause }
+    }
+}
+
+impl Tails {
+    /// Gives arrivals their numbers and adds them to the batch.
+    fn take_in(
+        &mut self,
+        batch: &mut sled::Batch,
+        arrivals: impl Iterator<Item = Arrival>,
+    ) -> Vec<InboxItem> {
+        let items: Vec<InboxItem> = (self.last_inbox + 1..)
+            .zip(arrivals)
+            .map(|(sequence, arrival)| InboxItem { sequence, arrival })
+            .collect();
+        for item in &items {
+            let key = Key::Inbox(item.sequence).bytes();
+            let value = values::write_plain(&key, &item.arrival);
+            batch.insert(key, value);
+        }
+        self.last_inbox += items.len() as u64;
+        self.waiting += items.len() as u64;
+        items
+    }
+}
+
+impl Shown {
+    fn publish(&self, tails: &Tails) {
+        self.waiting.store(tails.waiting, Ordering::Release);
+        self.oldest_change.store(tails.oldest_change, Ordering::Release);
+        self.last_change.store(tails.last_change, Ordering::Release);
+        self.quarantined.store(tails.quarantined.len() as u64, Ordering::Release);
+    }
+}

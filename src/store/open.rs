@@ -1,0 +1,259 @@
+//! Opening: from whatever a crash, a full disk or bit rot left behind to a store that can be used.
+//!
+//! In order: our own lock; free space, with a ballast file to give up for it; sled's half-made
+//! snapshots, which would keep it from opening for ever (sled #1527); then sled itself, which can
+//! fail or panic. What sled can make anew from its log is removed and the opening retried, after which
+//! the content counts as unproved; what cannot be read then is moved aside, and the store starts
+//! empty: everything in it can be had from upstream. Nothing is mended for a reason that mending does not help: no permission, no space,
+//! another process.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::panic::catch_unwind;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use super::Tails;
+use super::error::{Healing, OpenError};
+use super::keys::Key;
+use super::place::{Place, unwritable};
+use super::values::{self, Damage};
+use super::{read, sync};
+use crate::mirror::inbox::Quarantined;
+use crate::mirror::ledger::Ledger;
+use crate::mirror::record::ModuleName;
+
+/// sled's cache. It is no limit on memory, but keeps it near 70 MB under load; the default is 1 GiB.
+const CACHE: u64 = 16 << 20;
+
+/// Milliseconds between sled's own flushes, which also clean its file. Acknowledgements have
+/// their own; the default of 500 would wear out an SD card on an idle device.
+const FLUSH_EVERY: u64 = 5_000;
+
+/// Tries to get sled's lock, which threads of a store that this process just closed, or failed to
+/// open, may hold a moment longer. With the pauses between them, 2 s in all.
+const LOCK_TRIES: u32 = 100;
+
+/// Pause between two tries.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// The format of the whole store that this program writes and reads.
+const FORMAT: u32 = 1;
+
+/// A store that has been opened.
+pub(super) struct Opened {
+    pub(super) db: sled::Db,
+    pub(super) tails: Tails,
+    pub(super) place: Place,
+    pub(super) lock: File,
+    pub(super) healings: Vec<Healing>,
+}
+
+/// Opens the store in `directory`.
+pub(super) fn open(directory: &Path) -> Result<Opened, OpenError> {
+    if !sync::in_force() {
+        return Err(OpenError::NoShim);
+    }
+    let place = Place::make(directory)?;
+    let lock = place.lock()?;
+    let mut healings = Vec::from_iter(place.make_room()?);
+    healings.extend(place.remove_half_made_snapshots()?);
+    let (db, tails) = open_or_heal(&place, &mut healings)?;
+    place.keep_ballast();
+    Ok(Opened { db, tails, place, lock, healings })
+}
+
+/// Why one attempt failed.
+enum Failure {
+    /// Mending does not help.
+    Final(OpenError),
+    /// What is on disk cannot be read.
+    Unreadable(String),
+}
+
+impl Failure {
+    /// For when there is nothing left to try.
+    fn told(self, place: &Place) -> OpenError {
+        match self {
+            Failure::Final(error) => error,
+            Failure::Unreadable(cause) => OpenError::Failed { path: place.sled(), cause },
+        }
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Failure {
+        Failure::Final(error)
+    }
+}
+
+fn open_or_heal(
+    place: &Place,
+    healings: &mut Vec<Healing>,
+) -> Result<(sled::Db, Tails), OpenError> {
+    let cause = match place.condemnation() {
+        Some(cause) => cause,
+        None => match attempt(place, place.is_fresh()?) {
+            Ok(opened) => return Ok(opened),
+            Err(Failure::Final(error)) => return Err(error),
+            Err(Failure::Unreadable(cause)) => {
+                // A crash from here on is not to leave a store that opens and is trusted.
+                place.condemn(&cause);
+                place.remove_what_sled_rebuilds()?;
+                // There was something, so what is empty now has lost it.
+                match attempt(place, false) {
+                    Ok((db, tails)) => {
+                        distrust(&db).map_err(|error| judge(place, error).told(place))?;
+                        place.absolve()?;
+                        healings.push(Healing::Rebuilt { cause });
+                        return Ok((db, tails));
+                    }
+                    Err(Failure::Final(error)) => return Err(error),
+                    Err(Failure::Unreadable(_)) => cause,
+                }
+            }
+        },
+    };
+    if place.is_full()? {
+        // What failed may have failed for want of space, and a new store would fare no better.
+        return Err(unwritable(&place.sled(), io::ErrorKind::StorageFull.into()));
+    }
+    place.set_aside()?;
+    healings.push(Healing::SetAside { to: place.broken(), cause });
+    // The newest snapshot of our own is to be restored here, once there are any.
+    attempt(place, true).map_err(|failure| failure.told(place))
+}
+
+/// Opens sled as it lies there; a store in which there was nothing yet may be `fresh`.
+fn attempt(place: &Place, fresh: bool) -> Result<(sled::Db, Tails), Failure> {
+    let db = open_sled(place)?;
+    let judged = |error| judge(place, error);
+    let newer = |format| OpenError::Newer { path: place.sled(), format, reads: FORMAT };
+    let key = Key::Format.bytes();
+    // A log of which sled can read nothing opens as an empty store, without an error: only a key
+    // that each of our stores has from its first moment tells it from a new one.
+    match db.get(&key).map_err(judged)?.map(|value| values::read_plain::<u32>(&key, &value)) {
+        Some(Ok(FORMAT)) => {}
+        Some(Ok(format)) => return Err(newer(format).into()),
+        Some(Err(Damage::Newer(version))) => return Err(newer(version.into()).into()),
+        Some(Err(damage)) => return Err(Failure::Unreadable(damage.to_string())),
+        None if fresh => {
+            let value = values::write_plain(&key, &FORMAT);
+            db.insert(key, value).and_then(|_| db.flush()).map_err(judged)?;
+            place.sync_names()?;
+        }
+        None => return Err(Failure::Unreadable("its log cannot be read".into())),
+    }
+    let tails = survey(&db).map_err(judged)?;
+    Ok((db, tails))
+}
+
+fn open_sled(place: &Place) -> Result<sled::Db, Failure> {
+    let path = place.sled();
+    let open = || {
+        sled::Config::new()
+            .path(&path)
+            .cache_capacity(CACHE)
+            .flush_every_ms(Some(FLUSH_EVERY))
+            .mode(sled::Mode::LowSpace)
+            .open()
+    };
+    for _ in 0..LOCK_TRIES {
+        match catch_unwind(open) {
+            Ok(Ok(db)) => return Ok(db),
+            Ok(Err(error)) if is_locked(&error) => thread::sleep(LOCK_PAUSE),
+            Ok(Err(error)) => return Err(judge(place, error)),
+            Err(panic) => return Err(Failure::Unreadable(panic_text(&*panic))),
+        }
+    }
+    Err(Failure::Final(OpenError::InUse { path }))
+}
+
+/// Whether an error is about what is on disk, or about being let to it.
+fn judge(place: &Place, error: sled::Error) -> Failure {
+    match error {
+        sled::Error::Io(cause) if !is_about_content(&cause) => {
+            Failure::Final(unwritable(&place.sled(), cause))
+        }
+        error => Failure::Unreadable(error.to_string()),
+    }
+}
+
+/// sled says it in words only; the version is pinned.
+fn is_locked(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(cause) if cause.to_string().contains("could not acquire lock"))
+}
+
+/// Whether the bytes are wrong: sled's own findings, or EIO, a block that the disk has lost.
+fn is_about_content(cause: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, Other, UnexpectedEof};
+    matches!(cause.kind(), InvalidData | Other | UnexpectedEof)
+        || cause.raw_os_error() == Some(libc::EIO)
+}
+
+/// What a panic said.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("sled panicked: {}", text.unwrap_or("without a word"))
+}
+
+/// Finds where each numbered kind ended, and counts what is counted.
+fn survey(db: &sled::Db) -> sled::Result<Tails> {
+    let mut tails = Tails::default();
+    for key in db.range(Key::inbox()).keys() {
+        if let Some(Key::Inbox(sequence)) = Key::parse(&key?) {
+            tails.last_inbox = sequence;
+            tails.waiting += 1;
+        }
+    }
+    let change = |key: Option<sled::IVec>| match Key::parse(&key?) {
+        Some(Key::Change(sequence)) => Some(sequence),
+        _ => None,
+    };
+    let changes = || db.range(Key::changes_from(0)).keys();
+    tails.last_change = change(changes().next_back().transpose()?).unwrap_or(0);
+    tails.oldest_change = change(changes().next().transpose()?).unwrap_or(1);
+    for pair in db.scan_prefix(Key::quarantine()) {
+        let (key, value) = pair?;
+        match values::read_plain::<Quarantined>(&key, &value) {
+            Ok(record) => {
+                tails.quarantined.insert((record.module, record.id), record.since);
+            }
+            Err(damage) => {
+                log::warn!("{} is forgotten: {damage}", read::describe(&key));
+                db.remove(&key)?;
+            }
+        }
+    }
+    Ok(tails)
+}
+
+/// Withdraws what is proved of every module, and counts its records anew. sled makes the best of a
+/// damaged log without a word about what it had to leave out: old values may have come back, and
+/// acknowledged ids may be gone from the inbox. A listing of the whole module finds them all.
+fn distrust(db: &sled::Db) -> sled::Result<()> {
+    let mut counts: BTreeMap<ModuleName, u64> = BTreeMap::new();
+    for pair in db.iter() {
+        let (key, value) = pair?;
+        match Key::parse(&key) {
+            Some(Key::Record(module, _)) => {
+                let live = values::is_live(&key, &value).unwrap_or(false);
+                *counts.entry(module).or_default() += u64::from(live);
+            }
+            Some(Key::Ledger(module)) => drop(counts.entry(module).or_default()),
+            _ => {}
+        }
+    }
+    let mut batch = sled::Batch::default();
+    for (module, records) in counts {
+        let key = Key::Ledger(module).bytes();
+        let value = values::write_plain(&key, &Ledger { records, ..Ledger::default() });
+        batch.insert(key, value);
+    }
+    db.apply_batch(batch)?;
+    db.flush().map(|_| ())
+}

@@ -1,0 +1,210 @@
+//! The directory of a store, and what is done to the files in it while sled is not running.
+//!
+//! ```text
+//! mirror.sled          sled's files: `db` (its log), `snap.*` and `conf` (made anew from it)
+//! mirror.sled.broken   the last store that could not be read
+//! lock                 held by the process that has the store open
+//! ballast              space in reserve
+//! condemned            why the store is to be set aside at the next start
+//! ```
+//! Which of this is done, and when, is said in `open.rs`.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FallocateFlags, FlockOperation};
+
+use super::error::{Healing, OpenError};
+use super::file::{replace, sync_directory_of};
+
+/// Free space below which the ballast is given up: sled writes its log in segments of 512 KiB and
+/// moves live data to free old ones, and a burst of callbacks is to fit too.
+const MIN_FREE: u64 = 64 << 20;
+
+/// Space kept in reserve for a start on a full disk. sled's snapshot and a few segments fit in, and
+/// no SD card misses it.
+const BALLAST: u64 = 16 << 20;
+
+/// The directory of a store.
+#[derive(Clone, Debug)]
+pub(super) struct Place(PathBuf);
+
+impl Place {
+    /// The store in `directory`, which is made when it is missing.
+    pub(super) fn make(directory: &Path) -> Result<Place, OpenError> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+        made.map_err(|cause| unwritable(directory, cause))?;
+        Ok(Place(directory.to_owned()))
+    }
+
+    /// Where sled's files are.
+    pub(super) fn sled(&self) -> PathBuf {
+        self.0.join("mirror.sled")
+    }
+
+    /// Where sled's files are after [`Place::set_aside`].
+    pub(super) fn broken(&self) -> PathBuf {
+        self.0.join("mirror.sled.broken")
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.0.join("ballast")
+    }
+
+    fn condemned(&self) -> PathBuf {
+        self.0.join("condemned")
+    }
+
+    /// Keeps every other process out, for as long as the file is open.
+    pub(super) fn lock(&self) -> Result<File, OpenError> {
+        let path = self.0.join("lock");
+        let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
+        let lock = opened.map_err(|cause| unwritable(&path, cause))?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(lock),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::InUse { path: self.0.clone() }),
+            Err(error) => Err(unwritable(&path, error.into())),
+        }
+    }
+
+    /// Gives up the reserve when the disk is nearly full.
+    pub(super) fn make_room(&self) -> Result<Option<Healing>, OpenError> {
+        if self.free()? >= MIN_FREE || !self.ballast().exists() {
+            return Ok(None);
+        }
+        remove_file(&self.ballast())?;
+        Ok(Some(Healing::BallastReleased { free: self.free()? }))
+    }
+
+    /// Takes the reserve while there is plenty. It is a comfort, so failing is no error.
+    pub(super) fn keep_ballast(&self) {
+        let path = self.ballast();
+        if path.exists() || !self.free().is_ok_and(|free| free >= MIN_FREE + BALLAST) {
+            return;
+        }
+        let new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let taken = new.and_then(|file| {
+            rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, BALLAST).map_err(Into::into)
+        });
+        if let Err(error) = taken {
+            log::info!("no reserve of disk space is kept in {}: {error}", path.display());
+            // Without its space the file is of no use, and would keep the next start from trying.
+            let _ = fs::remove_file(&path);
+        }
+    }
+
+    /// Whether there is so little space that nothing new can be started.
+    pub(super) fn is_full(&self) -> Result<bool, OpenError> {
+        Ok(self.free()? < BALLAST)
+    }
+
+    fn free(&self) -> Result<u64, OpenError> {
+        match rustix::fs::statvfs(&self.0) {
+            Ok(disk) => Ok(disk.f_bavail.saturating_mul(disk.f_frsize)),
+            Err(error) => Err(unwritable(&self.0, error.into())),
+        }
+    }
+
+    /// Whether there is no store yet: neither a log nor a snapshot of one.
+    pub(super) fn is_fresh(&self) -> Result<bool, OpenError> {
+        let log = self.sled().join("db");
+        let empty = fs::metadata(log).map_or(true, |log| log.len() == 0);
+        Ok(empty && self.snapshots()?.is_empty())
+    }
+
+    /// Removes the snapshots that a crash or a full disk kept from being finished.
+    pub(super) fn remove_half_made_snapshots(&self) -> Result<Vec<Healing>, OpenError> {
+        let mut half_made = self.snapshots()?;
+        half_made.retain(|path| path.extension().is_some_and(|end| end == "generating"));
+        for path in &half_made {
+            remove_file(path)?;
+        }
+        Ok(half_made.into_iter().map(Healing::HalfMadeSnapshot).collect())
+    }
+
+    /// Removes sled's snapshots, and its settings: they are the same in every store of ours.
+    pub(super) fn remove_what_sled_rebuilds(&self) -> Result<(), OpenError> {
+        for path in self.snapshots()? {
+            remove_file(&path)?;
+        }
+        remove_file(&self.sled().join("conf"))
+    }
+
+    /// sled's snapshots, half-made ones included; none where there is no store.
+    fn snapshots(&self) -> Result<Vec<PathBuf>, OpenError> {
+        let path = self.sled();
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(unwritable(&path, error)),
+        };
+        let mut snapshots = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|cause| unwritable(&path, cause))?;
+            if entry.file_name().as_encoded_bytes().starts_with(b"snap.") {
+                snapshots.push(entry.path());
+            }
+        }
+        Ok(snapshots)
+    }
+
+    /// Has the store set aside when it is next opened. sled finds a damaged page only when it reads
+    /// it: without a word to the next start, the daemon would start and die on it for ever.
+    pub(super) fn condemn(&self, cause: &str) {
+        let path = self.condemned();
+        if let Err(error) = replace(&path, cause.as_bytes(), 0o600) {
+            log::error!("cannot write {}: {error}; check the disk", path.display());
+        }
+    }
+
+    /// Why the store is to be set aside, if it is.
+    pub(super) fn condemnation(&self) -> Option<String> {
+        fs::read_to_string(self.condemned()).ok()
+    }
+
+    /// Takes that back.
+    pub(super) fn absolve(&self) -> Result<(), OpenError> {
+        remove_file(&self.condemned())
+    }
+
+    /// Moves the store out of the way. One is kept, the newest, for whoever wants to look into it.
+    pub(super) fn set_aside(&self) -> Result<(), OpenError> {
+        let (from, to) = (self.sled(), self.broken());
+        if from.exists() {
+            match fs::remove_dir_all(&to) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(unwritable(&to, error));
+                }
+                Ok(()) | Err(_) => {}
+            }
+            let moved = fs::rename(&from, &to).and_then(|()| sync_directory_of(&from));
+            moved.map_err(|cause| unwritable(&from, cause))?;
+        }
+        self.absolve()
+    }
+
+    /// Makes the names of a new store's files durable, which sled does not.
+    pub(super) fn sync_names(&self) -> Result<(), OpenError> {
+        let settings = self.sled().join("conf");
+        File::open(&settings)
+            .and_then(|file| file.sync_all())
+            .and_then(|()| sync_directory_of(&settings))
+            .and_then(|()| sync_directory_of(&self.sled()))
+            .and_then(|()| sync_directory_of(&self.0))
+            .map_err(|cause| unwritable(&self.sled(), cause))
+    }
+}
+
+/// Removes a file, or finds it gone.
+fn remove_file(path: &Path) -> Result<(), OpenError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unwritable(path, error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+pub(super) fn unwritable(path: &Path, cause: io::Error) -> OpenError {
+    OpenError::Unwritable { path: path.to_owned(), cause }
+}

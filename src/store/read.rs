@@ -1,0 +1,230 @@
+//! Reading. Nothing here waits for a writer, and every list has a limit.
+//!
+//! A commit is seen whole or not at all by a read of one key; a list that is read while one is
+//! written may show a part of it, and the sequences of its entries say so.
+//!
+//! One value that cannot be read does not hide the others. Lists pass over it: a record that is not
+//! listed is one that a sweep misses here, and has fetched again. Each is counted, the first of a
+//! process is logged.
+
+use std::ops::Bound::{self, Excluded, Included};
+use std::sync::atomic::Ordering;
+
+use sled::IVec;
+
+use super::commit::KeptChange;
+use super::keys::{self, Key};
+use super::values::{self, Damage};
+use super::{Change, Store, StoreError, Stored};
+use crate::mirror::inbox::{InboxItem, Quarantined};
+use crate::mirror::ledger::Ledger;
+use crate::mirror::record::{Entry, FieldName, ModuleName, Record, RecordId};
+
+type Pair = sled::Result<(IVec, IVec)>;
+
+impl Store {
+    /// What the mirror knows of an id. A value that cannot be read is
+    /// [`StoreError::Unreadable`]: the caller decides whether that is the same as nothing.
+    pub fn entry(&self, module: &ModuleName, id: RecordId) -> Result<Option<Stored>, StoreError> {
+        let key = Key::Record(module.clone(), id).bytes();
+        let Some(value) = self.run("read a record", |db| db.get(&key))? else {
+            return Ok(None);
+        };
+        match values::read_entry(&key, id, &value) {
+            Ok(stored) => Ok(Some(stored)),
+            Err(damage) => Err(StoreError::Unreadable { key: describe(&key), damage }),
+        }
+    }
+
+    /// Live records with ids below `below` (all of the module for `None`), from the highest down,
+    /// at most `limit`.
+    pub fn live_below(
+        &self,
+        module: &ModuleName,
+        below: Option<RecordId>,
+        limit: usize,
+    ) -> Result<Vec<Record>, StoreError> {
+        let end = below.map_or(Included(LAST_ID), Excluded);
+        let range = records(module, Included(FIRST_ID), end);
+        self.run("list records", |db| self.live(db.range(range).rev(), limit))
+    }
+
+    /// Live records with ids above `above` (all of the module for `None`), from the lowest up, at
+    /// most `limit`.
+    pub fn live_above(
+        &self,
+        module: &ModuleName,
+        above: Option<RecordId>,
+        limit: usize,
+    ) -> Result<Vec<Record>, StoreError> {
+        let start = above.map_or(Included(FIRST_ID), Excluded);
+        let range = records(module, start, Included(LAST_ID));
+        self.run("list records", |db| self.live(db.range(range), limit))
+    }
+
+    /// Ids of live records above `after` (from the lowest for `None`) up to and with `through`, from
+    /// the lowest up, at most `limit`.
+    pub fn ids_between(
+        &self,
+        module: &ModuleName,
+        after: Option<RecordId>,
+        through: RecordId,
+        limit: usize,
+    ) -> Result<Vec<RecordId>, StoreError> {
+        if after.is_some_and(|after| after >= through) {
+            return Ok(Vec::new());
+        }
+        let start = after.map_or(Included(FIRST_ID), Excluded);
+        let range = records(module, start, Included(through));
+        let id = |key: &[u8], value: &[u8]| {
+            let id = keys::id_at_end(key).ok_or(Damage::Content)?;
+            values::is_live(key, value).map(|live| live.then_some(id))
+        };
+        self.run("list ids", |db| self.collect(db.range(range), limit, id))
+    }
+
+    /// Changes with a sequence above `since`, from the oldest on, at most `limit`.
+    pub fn changes(&self, since: u64, limit: usize) -> Result<Vec<Change>, StoreError> {
+        let Some(first) = since.checked_add(1) else {
+            return Ok(Vec::new());
+        };
+        let change = |key: &[u8], value: &[u8]| {
+            let Some(Key::Change(sequence)) = Key::parse(key) else {
+                return Err(Damage::Content);
+            };
+            let KeptChange { module, id, kind, time } = values::read_plain(key, value)?;
+            Ok(Some(Change { sequence, module, id, kind, time }))
+        };
+        self.run("list changes", |db| {
+            self.collect(db.range(Key::changes_from(first)), limit, change)
+        })
+    }
+
+    /// All that waits, in the order of arrival. At most [`super::INBOX_LIMIT`] and what commits
+    /// added.
+    ///
+    /// An item that cannot be read can never be fetched or settled: it is removed, with a warning.
+    /// What it named is found by the next catch-up or sweep.
+    pub fn inbox(&self) -> Result<Vec<InboxItem>, StoreError> {
+        let (items, unreadable) = self.run("read the inbox", |db| {
+            let mut items = Vec::new();
+            let mut unreadable = Vec::new();
+            for pair in db.range(Key::inbox()) {
+                let (key, value) = pair?;
+                match (Key::parse(&key), values::read_plain(&key, &value)) {
+                    (Some(Key::Inbox(sequence)), Ok(arrival)) => {
+                        items.push(InboxItem { sequence, arrival });
+                    }
+                    (_, Err(damage)) => unreadable.push((key, damage)),
+                    (_, Ok(_)) => unreadable.push((key, Damage::Content)),
+                }
+            }
+            Ok((items, unreadable))
+        })?;
+        for (key, damage) in unreadable {
+            log::warn!(
+                "{} is removed: {damage}; what it named is found by the next catch-up or sweep",
+                describe(&key)
+            );
+            self.write("remove an inbox item", |db, tails| {
+                if db.remove(&key)?.is_some() {
+                    tails.waiting = tails.waiting.saturating_sub(1);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(items)
+    }
+
+    /// What is proved about a module: nothing, when nothing is kept or what is kept cannot be read.
+    /// The module is bootstrapped then.
+    pub fn ledger(&self, module: &ModuleName) -> Result<Ledger, StoreError> {
+        self.plain(&Key::Ledger(module.clone())).map(Option::unwrap_or_default)
+    }
+
+    /// The field names kept for a module; `None` when there are none or they cannot be read.
+    pub fn fields(&self, module: &ModuleName) -> Result<Option<Vec<FieldName>>, StoreError> {
+        self.plain(&Key::Fields(module.clone()))
+    }
+
+    /// All records set aside, by module and id.
+    pub fn quarantined(&self) -> Result<Vec<Quarantined>, StoreError> {
+        self.run("read the quarantine", |db| {
+            let all = db.scan_prefix(Key::quarantine());
+            self.collect(all, usize::MAX, |key, value| values::read_plain(key, value).map(Some))
+        })
+    }
+
+    /// Values that lists had to pass over since the store was opened.
+    pub fn unreadable(&self) -> u64 {
+        self.0.unreadable.load(Ordering::Relaxed)
+    }
+
+    fn plain<T: serde::de::DeserializeOwned>(&self, key: &Key) -> Result<Option<T>, StoreError> {
+        let bytes = key.bytes();
+        let Some(value) = self.run("read", |db| db.get(&bytes))? else {
+            return Ok(None);
+        };
+        let content = values::read_plain(&bytes, &value);
+        Ok(content.inspect_err(|damage| self.pass_over(&bytes, *damage)).ok())
+    }
+
+    fn live(&self, pairs: impl Iterator<Item = Pair>, limit: usize) -> sled::Result<Vec<Record>> {
+        self.collect(pairs, limit, |key, value| {
+            let id = keys::id_at_end(key).ok_or(Damage::Content)?;
+            Ok(match values::read_entry(key, id, value)?.entry {
+                Entry::Live(record) => Some(record),
+                Entry::Tombstone { .. } => None,
+            })
+        })
+    }
+
+    fn collect<T>(
+        &self,
+        pairs: impl Iterator<Item = Pair>,
+        limit: usize,
+        read: impl Fn(&[u8], &[u8]) -> Result<Option<T>, Damage>,
+    ) -> sled::Result<Vec<T>> {
+        let mut found = Vec::new();
+        for pair in pairs {
+            if found.len() >= limit {
+                break;
+            }
+            let (key, value) = pair?;
+            match read(&key, &value) {
+                Ok(content) => found.extend(content),
+                Err(damage) => self.pass_over(&key, damage),
+            }
+        }
+        Ok(found)
+    }
+
+    fn pass_over(&self, key: &[u8], damage: Damage) {
+        if self.0.unreadable.fetch_add(1, Ordering::Relaxed) == 0 {
+            log::error!(
+                "{} in the store cannot be read: {damage}; it is passed over, as are others like \
+                 it from now on without a word; a sweep fetches them again",
+                describe(key)
+            );
+        }
+    }
+}
+
+const FIRST_ID: RecordId = RecordId::new(0);
+const LAST_ID: RecordId = RecordId::new(u64::MAX);
+
+fn records(
+    module: &ModuleName,
+    start: Bound<RecordId>,
+    end: Bound<RecordId>,
+) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+    let key = |id| Key::Record(module.clone(), id).bytes();
+    (start.map(key), end.map(key))
+}
+
+pub(super) fn describe(key: &[u8]) -> String {
+    match Key::parse(key) {
+        Some(key) => key.to_string(),
+        None => format!("the key '{}'", key.escape_ascii()),
+    }
+}

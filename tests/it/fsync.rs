@@ -1,0 +1,169 @@
+//! Proof that what is acknowledged is on disk: this program's own `fsync` stands before the C
+//! library's, counts and forwards. For a watched file it also keeps the content that an fsync has
+//! made durable: what a power cut would leave of it.
+
+// Defining and calling functions of the C library is unsafe, and is what this file is for.
+#![allow(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use crmirror::mirror::inbox::{Arrival, Reason};
+use crmirror::mirror::ledger::Ledger;
+use crmirror::mirror::record::{ChangeKind, Entry, ModuleName, Record, RecordId};
+use crmirror::mirror::time::UpstreamTime;
+use crmirror::store::{Commit, Store, Write, file};
+
+use crate::scratch::{Scratch, Seed, seeds};
+
+/// The files brought to disk, in order.
+static SYNCED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// The durable content of watched files.
+static WATCHED: Mutex<BTreeMap<PathBuf, Vec<u8>>> = Mutex::new(BTreeMap::new());
+
+#[unsafe(no_mangle)]
+extern "C" fn fsync(file: libc::c_int) -> libc::c_int {
+    forward(file, libc::SYS_fsync)
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn fdatasync(file: libc::c_int) -> libc::c_int {
+    forward(file, libc::SYS_fdatasync)
+}
+
+fn forward(file: libc::c_int, call: libc::c_long) -> libc::c_int {
+    let path = fs::read_link(format!("/proc/self/fd/{file}")).unwrap_or_default();
+    // Held until the end, so that an older content never takes the place of a newer.
+    let mut watched = WATCHED.lock().unwrap();
+    // What was written before the call is durable after it; what comes while it runs may be not.
+    let before = watched.contains_key(&path).then(|| fs::read(&path).unwrap());
+    // SAFETY: a system call without pointers, on the caller's own file.
+    let answer = unsafe { libc::syscall(call, file) };
+    if answer == 0 {
+        if let Some(content) = before {
+            watched.insert(path.clone(), content);
+        }
+        SYNCED.lock().unwrap().push(path);
+    }
+    answer as libc::c_int
+}
+
+fn synced(path: &Path) -> usize {
+    SYNCED.lock().unwrap().iter().filter(|synced| *synced == path).count()
+}
+
+fn arrival(id: u64) -> Arrival {
+    let module = ModuleName::parse("Leads").unwrap();
+    Arrival { module, id: RecordId::new(id), reason: Reason::Touched }
+}
+
+#[test]
+fn sync_file_range_never_reaches_the_kernel() {
+    let scratch = Scratch::new("range");
+    let file = fs::File::create(scratch.path().join("file")).unwrap();
+    for number in [file.as_raw_fd(), -1] {
+        // SAFETY: a call without pointers.
+        let answer = unsafe { libc::sync_file_range(number, 0, 0, 0) };
+        let error = io::Error::last_os_error().raw_os_error();
+        assert_eq!((answer, error), (-1, Some(libc::ENOSYS)));
+    }
+}
+
+#[test]
+fn nothing_is_enqueued_without_an_fsync() {
+    let scratch = Scratch::new("fsync");
+    let (store, _) = Store::open(scratch.path()).unwrap();
+    let log = scratch.path().join("mirror.sled/db");
+    for id in 0..100 {
+        let before = synced(&log);
+        let (_durable, _) = store.enqueue(&[arrival(id)]).unwrap();
+        assert!(synced(&log) > before, "enqueue {id} came back without an fsync");
+    }
+}
+
+/// Cuts the power after every enqueue: only what an fsync has covered is left. Every acknowledged
+/// id is either still waiting or settled by a commit that is there as a whole.
+#[test]
+fn a_power_cut_takes_nothing_acknowledged_and_no_part_of_a_commit() {
+    for seed in seeds(3) {
+        let _seed = Seed(seed);
+        let mut random = fastrand::Rng::with_seed(seed);
+        let scratch = Scratch::new("cut");
+        let (store, _) = Store::open(scratch.path()).unwrap();
+        let log = scratch.path().join("mirror.sled/db");
+        let now = fs::read(&log).unwrap();
+        WATCHED.lock().unwrap().insert(log.clone(), now);
+        let mut acknowledged = 0;
+        for _ in 0..30 {
+            if random.bool() {
+                let waiting = store.inbox().unwrap();
+                for item in waiting.iter().take(random.usize(..4)) {
+                    store.commit(settling(item.arrival.id, item.sequence)).unwrap();
+                }
+            } else {
+                let many = random.u64(1..4);
+                let arrivals: Vec<_> = (acknowledged..acknowledged + many).map(arrival).collect();
+                let (_durable, _) = store.enqueue(&arrivals).unwrap();
+                acknowledged += many;
+            }
+            let left = WATCHED.lock().unwrap()[&log].clone();
+            check_after_cut(&scratch.path().join("mirror.sled/conf"), &left, acknowledged);
+        }
+    }
+}
+
+/// Settles the inbox item of record `id`, writes it, and says so in the ledger.
+fn settling(id: RecordId, sequence: u64) -> Commit {
+    let record = Record::parse(&format!(r#"{{"id":"{id}"}}"#)).unwrap();
+    Commit {
+        module: ModuleName::parse("Leads").unwrap(),
+        time: UpstreamTime::EPOCH,
+        writes: vec![Write { id, entry: Entry::Live(record), change: Some(ChangeKind::Upsert) }],
+        ledger: Ledger { records: id.number() + 1, ..Ledger::default() },
+        settled: vec![sequence],
+        arrivals: Vec::new(),
+        set_aside: Vec::new(),
+        released: Vec::new(),
+    }
+}
+
+fn check_after_cut(settings: &Path, log: &[u8], acknowledged: u64) {
+    let scratch = Scratch::new("after-cut");
+    fs::create_dir(scratch.path().join("mirror.sled")).unwrap();
+    fs::copy(settings, scratch.path().join("mirror.sled/conf")).unwrap();
+    fs::write(scratch.path().join("mirror.sled/db"), log).unwrap();
+    let (store, healings) = Store::open(scratch.path()).unwrap();
+    assert_eq!(healings, []);
+    let module = ModuleName::parse("Leads").unwrap();
+    // Ids are settled in order, so what is committed are the ids below a bound, wherever one looks.
+    let committed = store.ledger(&module).unwrap().records;
+    let ids = |range: std::ops::Range<u64>| range.map(RecordId::new).collect::<Vec<_>>();
+    let mirrored = store.ids_between(&module, None, RecordId::new(u64::MAX), 1_000).unwrap();
+    assert_eq!(mirrored, ids(0..committed));
+    assert_eq!(store.last_sequence(), committed);
+    let waiting: Vec<_> = store.inbox().unwrap().iter().map(|item| item.arrival.id).collect();
+    assert_eq!(waiting, ids(committed..acknowledged));
+}
+
+#[test]
+fn a_replaced_file_is_synced_before_it_takes_its_name_and_the_name_after() {
+    let scratch = Scratch::new("replace");
+    let path = scratch.path().join("identity.json");
+    file::replace(&path, b"old", 0o600).unwrap();
+    file::replace(&path, b"new", 0o640).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"new");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o640);
+    let names: Vec<_> = fs::read_dir(scratch.path()).unwrap().collect();
+    assert_eq!(names.len(), 1, "nothing is left beside it: {names:?}");
+    let log = SYNCED.lock().unwrap();
+    let log: Vec<_> = log.iter().filter(|synced| synced.starts_with(scratch.path())).collect();
+    let fresh = scratch.path().join(".identity.json.new");
+    let directory = scratch.path().to_owned();
+    assert_eq!(log, [&fresh, &directory, &fresh, &directory]);
+}
