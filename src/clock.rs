@@ -26,7 +26,7 @@ impl Clock for DeviceClock {
 
     fn wall(&self) -> UpstreamTime {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-        UpstreamTime::from_unix(i64::from(time.tv_sec))
+        UpstreamTime::from_unix(time.tv_sec)
     }
 }
 

@@ -192,9 +192,8 @@ mod tests {
     impl Walk {
         /// The rows of a position, as (second, number within it).
         fn rows(&self, scan: &Scan) -> Vec<(u64, u64)> {
-            let from = |from: &UpstreamTime| {
-                (from.unix() + i64::from(!self.inclusive)).max(0) as u64
-            };
+            let from =
+                |from: &UpstreamTime| (from.unix() + i64::from(!self.inclusive)).max(0) as u64;
             let all = |first: u64| {
                 let seconds = self.per_second.iter().enumerate().skip(first as usize);
                 seconds.flat_map(|(second, n)| (0..*n).map(move |k| (second as u64, k)))

@@ -299,7 +299,9 @@ mod tests {
         assert_eq!(read(more).unwrap(), (1, More::Next));
         let token = r#"{"data":[],"info":{"more_records":true,"next_page_token":"x"}}"#;
         assert_eq!(read(token).unwrap(), (0, More::Token("x".into())));
-        for bad in [r#"{"data":[{"id":"#, r#"{"data":[{}]}"#, r#"{"data":{}}"#, r#"{"info":{}}"#, "{}"] {
+        for bad in
+            [r#"{"data":[{"id":"#, r#"{"data":[{}]}"#, r#"{"data":{}}"#, r#"{"info":{}}"#, "{}"]
+        {
             assert!(matches!(read(bad), Err(Trouble::Failed { .. })), "{bad}");
         }
         let deleted = r#"{"data":[{"deleted_by":null,"id":"7","type":"recycle"}]}"#;

@@ -57,7 +57,8 @@ pub fn no_reply(error: TransportError) -> Trouble {
 
 fn judge_content(text: &str) -> Result<Verdict<'_>, Trouble> {
     if !text.trim_start().starts_with('{') {
-        let why = "the answer is not a JSON object; is there a captive portal or a proxy between?".into();
+        let why =
+            "the answer is not a JSON object; is there a captive portal or a proxy between?".into();
         return Err(Trouble::Failed { after: None, why });
     }
     match error_body(text) {
