@@ -18,6 +18,7 @@ use crate::heart::line::Line;
 use crate::heart::{Heart, Turn};
 use crate::identity::Identity;
 use crate::mirror::channel::Row;
+use crate::mirror::credits::Spending;
 use crate::mirror::planner::Input;
 use crate::mirror::record::ChannelId;
 use crate::mirror::trouble::Trouble;
@@ -142,7 +143,8 @@ fn show(config: &Config, json: bool) -> Result<(), Failure> {
     let (credentials, _) = Credentials::load(&config.upstream.credentials)?;
     let transport = Arc::new(transport(config)?);
     let clock = Arc::new(DeviceClock);
-    let mut line = Line::new(config, credentials, transport, clock, identity.access());
+    let spent = Spending::default();
+    let mut line = Line::new(config, credentials, transport, clock, identity.access(), spent);
     let rows = match line.channel_rows(id) {
         Err(Trouble::TokenRefused { .. }) => line.refresh().and_then(|_| line.channel_rows(id)),
         rows => rows,

@@ -10,7 +10,7 @@ use crate::config::{Config, Upstream};
 use crate::credentials::Credentials;
 use crate::identity::{Access, api_origin};
 use crate::mirror::channel::Row;
-use crate::mirror::credits::Credits;
+use crate::mirror::credits::{Credits, Spending};
 use crate::mirror::origin::Origin;
 use crate::mirror::record::ChannelId;
 use crate::mirror::time::{Tick, UpstreamClock, UpstreamTime};
@@ -39,16 +39,19 @@ pub struct Line {
     upstream_clock: Option<UpstreamClock>,
     started: Tick,
     credits: Credits,
+    calls: u64,
 }
 
 impl Line {
-    /// A line that has not been used yet; `access` is the token kept from the last run.
+    /// A line that has not been used yet; `access` is the token kept from the last run,
+    /// `spent` the credits.
     pub fn new(
         config: &Config,
         credentials: Credentials,
         transport: Arc<dyn Transport>,
         clock: Arc<dyn Clock>,
         access: Option<&Access>,
+        spent: Spending,
     ) -> Line {
         Line {
             upstream: config.upstream.clone(),
@@ -58,7 +61,8 @@ impl Line {
             clock,
             access: access.cloned(),
             upstream_clock: None,
-            credits: Credits::default(),
+            credits: Credits::new(config.catch_up.credits_per_day.into(), spent),
+            calls: 0,
         }
     }
 
@@ -92,9 +96,14 @@ impl Line {
         self.upstream_clock.map(|clock| clock.at(tick))
     }
 
-    /// Credits spent in the last 24 hours, or since the line was made.
-    pub fn credits(&self) -> u64 {
-        self.credits.spent(self.tick())
+    /// Calls of the API since the line was made.
+    pub fn calls(&self) -> u64 {
+        self.calls
+    }
+
+    /// The account of credits.
+    pub fn credits(&self) -> &Credits {
+        &self.credits
     }
 
     /// How long the token kept from the last run is good for, as far as can be known.
@@ -134,7 +143,8 @@ impl Line {
     pub fn call(&mut self, request: &Request) -> Result<Reply, Trouble> {
         // Every call we make costs one, but for the list of the deleted (facts §4.8).
         let credits = if request.url.contains("/deleted?") { 2 } else { 1 };
-        self.credits.spend(credits, self.tick());
+        self.calls += 1;
+        self.credits.spend(credits, self.upstream_now());
         self.send(request)
     }
 

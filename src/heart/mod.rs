@@ -32,6 +32,9 @@ pub mod line;
 mod page;
 mod report;
 
+/// Calls after which what was spent is kept: a crash forgives fewer.
+const SPENDING_GRAIN: u64 = 20;
+
 /// What a turn of the heart did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Turn {
@@ -108,8 +111,8 @@ pub struct Heart {
     desired: Option<Desired>,
     modules: BTreeMap<ModuleName, Module>,
     board: Arc<Board>,
-    credits_ceiling: u64,
     renewals: u64,
+    kept_calls: u64,
     told: report::Told,
 }
 
@@ -132,7 +135,8 @@ impl Heart {
         };
         let modules = load_modules(config, &store)?;
         let inbox = take_over_inbox(&store, &modules)?;
-        let line = Line::new(config, credentials, transport, clock, identity.access());
+        let spent = store.spending()?;
+        let line = Line::new(config, credentials, transport, clock, identity.access(), spent);
         let start = Start {
             token: line.kept_token_life(),
             channel: desired.as_ref().map(|_| {
@@ -162,8 +166,8 @@ impl Heart {
             desired,
             modules,
             board,
-            credits_ceiling: config.catch_up.credits_per_day.into(),
             renewals: 0,
+            kept_calls: 0,
             told: report::Told::default(),
         };
         heart.publish();
@@ -178,7 +182,8 @@ impl Heart {
     /// Does the next thing, if there is one.
     pub fn turn(&mut self) -> Result<Turn, HeartError> {
         self.store.healthy()?;
-        let next = self.planner.next(Input::Nothing, self.line.tick(), self.line.upstream_now());
+        let (now, upstream_now) = (self.line.tick(), self.line.upstream_now());
+        let next = self.planner.next(Input::Nothing, now, upstream_now, self.line.credits());
         let turn = match next {
             Next::WaitUntil(tick) => Turn::WaitUntil(tick),
             Next::Do(action) => {
@@ -232,7 +237,20 @@ impl Heart {
         if let Some(module) = self.modules.get_mut(&module) {
             module.ledger = ledger;
         }
+        self.keep_spending(SPENDING_GRAIN)?;
         Ok(committed.arrived)
+    }
+}
+
+impl Heart {
+    /// Keeps what was spent over a restart, when it is so much more than was kept last.
+    fn keep_spending(&mut self, grain: u64) -> Result<(), StoreError> {
+        let spent = self.line.calls();
+        if spent - self.kept_calls >= grain {
+            self.store.set_spending(self.line.credits().spending())?;
+            self.kept_calls = spent;
+        }
+        Ok(())
     }
 }
 

@@ -84,6 +84,7 @@ impl Heart {
         }
         let records = ledger.records;
         self.commit(commit)?;
+        self.keep_spending(1)?;
         if first {
             log::info!("{module}: bootstrapped, {records} records");
         }

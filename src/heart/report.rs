@@ -33,8 +33,9 @@ impl Heart {
             upstream_time: self.line.upstream_now(),
             channel: self.channel_report(),
             oldest_waiting: self.planner.waiting().oldest(),
-            credits_spent: self.line.credits(),
-            credits_ceiling: self.credits_ceiling,
+            credits_spent: self.line.credits().spent(self.line.upstream_now()),
+            credits_ceiling: self.line.credits().ceiling(),
+            starved: self.planner.starved(),
             modules: self.modules.iter().map(|(n, m)| (n.clone(), m.ledger.clone())).collect(),
         }
     }

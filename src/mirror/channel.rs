@@ -47,8 +47,8 @@ pub struct Row {
     pub events: Vec<String>,
     /// Where its callbacks go.
     pub notify_url: Option<String>,
-    /// The token that its callbacks echo.
-    pub token: Option<Secret>,
+    /// The token that its callbacks echo, where upstream shows it; `Some(None)` when it has none.
+    pub token: Option<Option<Secret>>,
     /// Whether changes of related records are told.
     pub related_actions: Option<bool>,
     /// When it ends.
@@ -80,7 +80,9 @@ impl Desired {
             if row.related_actions.is_some_and(|actions| actions != self.related_actions) {
                 return Shown::Differs("its notify_on_related_action is another".into());
             }
-            if !row.token.as_ref().is_some_and(|token| tokens.contains(token)) {
+            let is_ours =
+                |token: &Option<Secret>| token.as_ref().is_some_and(|t| tokens.contains(t));
+            if !row.token.as_ref().is_none_or(is_ours) {
                 return Shown::Differs("its token is not ours".into());
             }
             events.extend(row.events.iter().cloned());
@@ -532,7 +534,7 @@ mod tests {
             module: ModuleName::parse(module).ok(),
             events: events.iter().map(|event| event.to_string()).collect(),
             notify_url: Some("https://a.example/x".into()),
-            token: Some(Secret::new("t".into())),
+            token: Some(Some(Secret::new("t".into()))),
             related_actions: Some(false),
             expires: Some(UpstreamTime::from_unix(expires)),
         };
@@ -548,8 +550,8 @@ mod tests {
         assert_eq!(shown(&[other]), Shown::Absent);
         for spoil in [
             |row: &mut Row| row.notify_url = Some("https://b.example/x".into()),
-            |row: &mut Row| row.token = None,
-            |row: &mut Row| row.token = Some(Secret::new("u".into())),
+            |row: &mut Row| row.token = Some(None),
+            |row: &mut Row| row.token = Some(Some(Secret::new("u".into()))),
             |row: &mut Row| row.related_actions = Some(true),
             |row: &mut Row| row.events.push("Leads.delete".into()),
             |row: &mut Row| row.events.clear(),

@@ -40,6 +40,8 @@ pub struct Fetch {
     pub batch: IdBatch,
     /// The items that waited for them, when the fetch was planned.
     pub settles: Vec<InboxSequence>,
+    /// Whether a callback named one of them, and not only a scan.
+    pub is_urgent: bool,
 }
 
 #[derive(Debug)]
@@ -119,13 +121,13 @@ impl Waiting {
         most: usize,
         usable: impl Fn(&ModuleName) -> bool,
     ) -> Option<Fetch> {
-        let (module, order) = self
+        let (module, order, is_urgent) = self
             .order
             .iter()
             .filter(|(module, _)| usable(module))
             .filter_map(|(module, order)| Some((module, order, ready(order, now).next()?)))
             .min_by_key(|(_, _, (urgency, _, sequence, _))| (*urgency, *sequence))
-            .map(|(module, order, _)| (module, order))?;
+            .map(|(module, order, first)| (module, order, first.0 == Urgency::Callback))?;
         let mut ids = Vec::new();
         let mut settles = Vec::new();
         let mut room = most.min(BATCH_LIMIT);
@@ -138,7 +140,7 @@ impl Waiting {
             ids.push(*id);
             settles.extend_from_slice(&wanted.sequences);
         }
-        Some(Fetch { module: module.clone(), batch: IdBatch(ids), settles })
+        Some(Fetch { module: module.clone(), batch: IdBatch(ids), settles, is_urgent })
     }
 
     /// When the next id that pauses now may be tried, in the modules that are usable.

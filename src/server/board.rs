@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use crate::mirror::credits::Purpose;
 use crate::mirror::ledger::Ledger;
 use crate::mirror::origin::Origin;
 use crate::mirror::record::{ChannelId, ModuleName};
@@ -29,6 +30,8 @@ pub struct Report {
     pub credits_spent: u64,
     /// The most that may be spent in 24 hours.
     pub credits_ceiling: u64,
+    /// What cannot be done for lack of credits, if anything.
+    pub starved: Option<Purpose>,
     /// The modules and what is proved of them.
     pub modules: BTreeMap<ModuleName, Ledger>,
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::mirror::credits::Purpose;
 use crate::mirror::time::Tick;
 use crate::store::Store;
 
@@ -79,7 +80,11 @@ fn document(store: &Store, board: &Board, started: Tick, now: Tick) -> Value {
             "quarantined": store.quarantined_count(),
         },
         "callbacks": { "accepted": accepted, "refused": refused, "duplicate": duplicate },
-        "credits": { "spent_today": report.credits_spent, "ceiling": report.credits_ceiling },
+        "credits": {
+            "spent_today": report.credits_spent,
+            "ceiling": report.credits_ceiling,
+            "waiting_for_credits": report.starved.map(Purpose::word),
+        },
         "modules": modules,
         "sequence": store.last_sequence(),
     })

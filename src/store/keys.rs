@@ -27,6 +27,8 @@ pub(super) enum Key {
     Record(ModuleName, RecordId),
     /// The format of the whole store; a store without it is not ours, or lost its content.
     Format,
+    /// The credits spent in the last day.
+    Spending,
 }
 
 const CHANGE: u8 = b'c';
@@ -36,6 +38,7 @@ const FIELDS: u8 = b'm';
 const QUARANTINED: u8 = b'q';
 const RECORD: u8 = b'r';
 const FORMAT: u8 = b'v';
+const SPENDING: u8 = b'w';
 
 impl Key {
     /// The key as bytes.
@@ -48,6 +51,7 @@ impl Key {
             Key::Quarantined(module, id) => identified(QUARANTINED, module, *id),
             Key::Record(module, id) => identified(RECORD, module, *id),
             Key::Format => vec![FORMAT],
+            Key::Spending => vec![SPENDING],
         }
     }
 
@@ -62,6 +66,7 @@ impl Key {
             QUARANTINED => identity(rest).map(|(module, id)| Key::Quarantined(module, id)),
             RECORD => identity(rest).map(|(module, id)| Key::Record(module, id)),
             FORMAT => rest.is_empty().then_some(Key::Format),
+            SPENDING => rest.is_empty().then_some(Key::Spending),
             _ => None,
         }
     }
@@ -98,6 +103,7 @@ impl fmt::Display for Key {
             Key::Quarantined(module, id) => write!(f, "quarantined record {module}/{id}"),
             Key::Record(module, id) => write!(f, "record {module}/{id}"),
             Key::Format => f.write_str("the format of the store"),
+            Key::Spending => f.write_str("the credits spent"),
         }
     }
 }

@@ -27,6 +27,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::mirror::credits::Spending;
 use crate::mirror::inbox::{Arrival, InboxItem, InboxSequence};
 use crate::mirror::record::{Entry, FieldName, ModuleName, RecordId};
 use crate::mirror::time::UpstreamTime;
@@ -146,6 +147,14 @@ impl Store {
         let key = Key::Fields(module.clone()).bytes();
         let value = values::write_plain(&key, &fields);
         self.write("write field names", |db, _| db.insert(key, value).map(|_| ()))
+    }
+
+    /// Keeps what was spent, in place of what was kept before. Not flushed: a power cut forgives a
+    /// few credits at most.
+    pub fn set_spending(&self, spending: &Spending) -> Result<(), StoreError> {
+        let key = Key::Spending.bytes();
+        let value = values::write_plain(&key, spending);
+        self.write("write credits", |db, _| db.insert(key, value).map(|_| ()))
     }
 
     /// How many ids wait in the inbox.

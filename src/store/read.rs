@@ -16,6 +16,7 @@ use super::commit::KeptChange;
 use super::keys::{self, Key};
 use super::values::{self, Damage};
 use super::{Change, Store, StoreError, Stored};
+use crate::mirror::credits::Spending;
 use crate::mirror::inbox::{InboxItem, Quarantined};
 use crate::mirror::ledger::Ledger;
 use crate::mirror::record::{Entry, FieldName, ModuleName, Record, RecordId};
@@ -145,6 +146,11 @@ impl Store {
     /// The field names kept for a module; `None` when there are none or they cannot be read.
     pub fn fields(&self, module: &ModuleName) -> Result<Option<Vec<FieldName>>, StoreError> {
         self.plain(&Key::Fields(module.clone()))
+    }
+
+    /// The credits spent in the last day; none when that cannot be read.
+    pub fn spending(&self) -> Result<Spending, StoreError> {
+        Ok(self.plain(&Key::Spending)?.unwrap_or_default())
     }
 
     /// All records set aside, by module and id.

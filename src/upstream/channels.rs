@@ -3,7 +3,7 @@
 //! A status of 2xx is no success here: upstream answers 202 to a channel that it turned down.
 //! Every item's `code` is read, whatever the status.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::mirror::channel::{ChannelOutcome, Desired, Row};
 use crate::mirror::record::{ChannelId, ModuleName};
@@ -161,7 +161,8 @@ pub fn parse_rows(verdict: Verdict<'_>) -> Result<(Vec<Row>, bool), Trouble> {
         #[serde(default)]
         events: Vec<String>,
         notify_url: Option<String>,
-        token: Option<Secret>,
+        #[serde(default, deserialize_with = "some")]
+        token: Option<Option<Secret>>,
         notify_on_related_action: Option<bool>,
         channel_expiry: Option<UpstreamTime>,
     }
@@ -173,13 +174,26 @@ pub fn parse_rows(verdict: Verdict<'_>) -> Result<(Vec<Row>, bool), Trouble> {
     let rows = body.watch.into_iter().map(|row| Row {
         channel: row.channel_id,
         module: row.resource_name.and_then(|name| ModuleName::parse(&name).ok()),
-        events: row.events,
+        events: row.events.iter().flat_map(|event| each_verb(event)).collect(),
         notify_url: row.notify_url,
         token: row.token,
         related_actions: row.notify_on_related_action,
         expires: row.channel_expiry,
     });
     Ok((rows.collect(), body.info.more_records))
+}
+
+/// Tells a key that is null from one that is not there.
+fn some<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Secret>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// `Leads.all` stands for three events; upstream mostly writes them out (facts §1.3).
+fn each_verb(event: &str) -> Vec<String> {
+    match event.strip_suffix(".all") {
+        Some(module) => ["create", "edit", "delete"].map(|verb| format!("{module}.{verb}")).into(),
+        None => vec![event.to_owned()],
+    }
 }
 
 #[cfg(test)]
@@ -225,6 +239,19 @@ mod tests {
         assert!(matches!(refused, ChannelOutcome::Trouble(Trouble::Denied { .. })));
         let unauthorised = grant(401, r#"{"code":"INVALID_TOKEN","status":"error"}"#);
         assert!(matches!(unauthorised, ChannelOutcome::Trouble(Trouble::TokenRefused { .. })));
+    }
+
+    #[test]
+    fn rows_are_read_as_upstream_shows_them() {
+        let rows = r#"{"watch":[
+            {"channel_id":"7","events":["Leads.all"],"token":null,"resource_name":"Leads"},
+            {"channel_id":7,"events":["Deals.edit"]}],"info":{"more_records":true}}"#;
+        let (rows, more) = parse_rows(Verdict::Content(rows)).unwrap();
+        assert!(more);
+        assert_eq!(rows[0].events, ["Leads.create", "Leads.edit", "Leads.delete"]);
+        assert_eq!((&rows[0].token, &rows[1].token), (&Some(None), &None));
+        assert_eq!(rows[0].channel, rows[1].channel);
+        assert!(parse_rows(Verdict::Nothing).unwrap().0.is_empty());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::mirror::backoff::Backoff;
 use crate::mirror::channel::{ChannelAction, ChannelOutcome, ChannelPlan};
+use crate::mirror::credits::{Credits, Purpose};
 use crate::mirror::inbox::InboxItem;
 use crate::mirror::ledger::{Ledger, Position, Scan};
 use crate::mirror::record::ModuleName;
@@ -26,6 +27,9 @@ mod tests;
 
 /// The shortest wait that is asked for: a plan that has nothing to do cannot make the heart spin.
 const SHORTEST_WAIT: Duration = Duration::from_millis(5);
+
+/// How long the planner waits when the credits are spent: a quarter of an hour of spending ends.
+const STARVED_WAIT: Duration = Duration::from_secs(5 * 60);
 
 /// What the planner needs to know of the configuration.
 #[derive(Clone, Debug)]
@@ -144,6 +148,7 @@ pub struct Planner {
     waiting: Waiting,
     in_the_air: Option<Action>,
     give_up: Option<(Fetch, String)>,
+    starved: Option<Purpose>,
     dice: fastrand::Rng,
 }
 
@@ -193,6 +198,7 @@ impl Planner {
             waiting: Waiting::default(),
             in_the_air: None,
             give_up: None,
+            starved: None,
             dice: fastrand::Rng::with_seed(settings.seed),
             settings,
         }
@@ -200,10 +206,17 @@ impl Planner {
 
     /// Takes in what happened and says what to do. `upstream_now` is what upstream's clock shows,
     /// where it is known: scans carry it.
-    pub fn next(&mut self, input: Input, now: Tick, upstream_now: Option<UpstreamTime>) -> Next {
+    pub fn next(
+        &mut self,
+        input: Input,
+        now: Tick,
+        upstream_now: Option<UpstreamTime>,
+        credits: &Credits,
+    ) -> Next {
         self.hear(input, now);
         self.schedule(now);
-        let next = self.decide(now, upstream_now);
+        self.starved = None;
+        let next = self.decide(now, upstream_now, credits);
         if let Next::Do(action) = &next {
             self.in_the_air = Some(action.clone());
         }
@@ -218,6 +231,11 @@ impl Planner {
     /// Where the channel stands; `None` when we only pull.
     pub fn channel(&self) -> Option<&ChannelPlan> {
         self.channel.as_ref()
+    }
+
+    /// What cannot be done for lack of credits, if anything.
+    pub fn starved(&self) -> Option<Purpose> {
+        self.starved
     }
 
     /// How upstream stands.
@@ -275,16 +293,21 @@ impl Planner {
         }
     }
 
-    fn decide(&mut self, now: Tick, upstream_now: Option<UpstreamTime>) -> Next {
+    fn decide(&mut self, now: Tick, upstream_now: Option<UpstreamTime>, credits: &Credits) -> Next {
         if let Some((fetch, why)) = self.give_up.take() {
             return Next::Do(Action::SetAside(fetch, why));
         }
         if !self.line.is_over(now) {
             return Next::WaitUntil(self.line.until());
         }
-        let Some(action) = self.wanted(now, upstream_now) else {
+        let Some((purpose, action)) = self.wanted(now, upstream_now) else {
             return Next::WaitUntil(self.wake(now));
         };
+        if !credits.allow(purpose, upstream_now) {
+            // What is less urgent leaves more untouched, so that nothing else may be done either.
+            self.starved = Some(purpose);
+            return Next::WaitUntil(now.after(STARVED_WAIT));
+        }
         match self.token {
             Token::Good { until, .. } if now < until => Next::Do(action),
             Token::Good { .. } | Token::Needed if self.token_lane.is_over(now) => {
@@ -295,15 +318,20 @@ impl Planner {
     }
 
     /// What is to be done, a good token given.
-    fn wanted(&mut self, now: Tick, upstream_now: Option<UpstreamTime>) -> Option<Action> {
+    fn wanted(
+        &mut self,
+        now: Tick,
+        upstream_now: Option<UpstreamTime>,
+    ) -> Option<(Purpose, Action)> {
         if let Some(action) = self.channel.as_ref().and_then(|channel| channel.next(now)) {
-            return Some(Action::Channel(action));
+            return Some((Purpose::Channel, Action::Channel(action)));
         }
         if let Some((name, _)) = self.modules.iter().find(|(_, plan)| plan.needs_fields(now)) {
-            return Some(Action::ReadFields(name.clone()));
+            return Some((Purpose::Callback, Action::ReadFields(name.clone())));
         }
         if let Some(fetch) = self.fetch(now) {
-            return Some(Action::Fetch(fetch));
+            let purpose = if fetch.is_urgent { Purpose::Callback } else { Purpose::CatchUp };
+            return Some((purpose, Action::Fetch(fetch)));
         }
         self.scan(now, upstream_now)
     }
@@ -319,7 +347,7 @@ impl Planner {
         }
     }
 
-    fn scan(&mut self, now: Tick, upstream_now: Option<UpstreamTime>) -> Option<Action> {
+    fn scan(&mut self, now: Tick, upstream_now: Option<UpstreamTime>) -> Option<(Purpose, Action)> {
         for (name, plan) in self.modules.iter_mut().filter(|(_, plan)| plan.may_scan(now)) {
             // An id left in doubt by a page is settled before the next page is read: this bounds
             // what waits, and no page is committed ahead of what it led to.
@@ -332,13 +360,16 @@ impl Planner {
                     Some(_) | None => Scan::whole(time),
                 });
             }
+            let purpose = plan.purpose();
             match &plan.scan {
                 ScanPlan::Going(scan) if scan.next == Position::Settling => {
-                    return Some(Action::Finish(name.clone(), scan.clone()));
+                    return Some((Purpose::Channel, Action::Finish(name.clone(), scan.clone())));
                 }
-                ScanPlan::Going(scan) => return Some(Action::ReadPage(name.clone(), scan.clone())),
+                ScanPlan::Going(scan) => {
+                    return Some((purpose, Action::ReadPage(name.clone(), scan.clone())));
+                }
                 // Only a reply of upstream tells its time, and only a request brings a reply.
-                ScanPlan::Wanted { .. } => return Some(Action::RefreshToken),
+                ScanPlan::Wanted { .. } => return Some((purpose, Action::RefreshToken)),
                 ScanPlan::Idle => {}
             }
         }

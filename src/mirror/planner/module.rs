@@ -1,6 +1,7 @@
 //! One module's plan: what it needs, which scan goes on, when the next is due.
 
 use crate::mirror::backoff::Backoff;
+use crate::mirror::credits::Purpose;
 use crate::mirror::ledger::Scan;
 use crate::mirror::time::{Tick, UpstreamTime};
 
@@ -37,6 +38,16 @@ impl ModulePlan {
     /// Whether the next page may be read.
     pub(super) fn may_scan(&self, now: Tick) -> bool {
         self.fields_known && self.lane.is_over(now)
+    }
+
+    /// What its scan is for: only a copy that was proved complete before can wait for the next.
+    pub(super) fn purpose(&self) -> Purpose {
+        let whole = match &self.scan {
+            ScanPlan::Going(scan) => scan.whole,
+            ScanPlan::Wanted { sweep } => *sweep,
+            ScanPlan::Idle => false,
+        };
+        if whole && self.proved.is_some() { Purpose::Sweep } else { Purpose::CatchUp }
     }
 
     /// A scan is due. One that goes on is not begun anew, unless the whole is asked for.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::mirror::channel::Shown;
+use crate::mirror::credits::Spending;
 use crate::mirror::inbox::{Arrival, Reason};
 use crate::mirror::record::RecordId;
 use crate::mirror::trouble::Scope;
@@ -12,6 +13,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 /// nothing ever happens, unless told otherwise.
 struct Talk {
     planner: Planner,
+    credits: Credits,
     now: Tick,
 }
 
@@ -50,7 +52,8 @@ impl Talk {
             channel: channel.then(|| ChannelPlan::new(None, HOUR)),
             modules: modules.collect(),
         };
-        Talk { planner: Planner::new(settings, start, Tick::ORIGIN), now: Tick::ORIGIN }
+        let credits = Credits::new(1_000_000, Spending::default());
+        Talk { planner: Planner::new(settings, start, Tick::ORIGIN), credits, now: Tick::ORIGIN }
     }
 
     fn arrive(&mut self, module: &str, ids: std::ops::Range<u64>) {
@@ -66,7 +69,7 @@ impl Talk {
     }
 
     fn next(&mut self) -> Next {
-        self.planner.next(Input::Nothing, self.now, Some(upstream(self.now)))
+        self.planner.next(Input::Nothing, self.now, Some(upstream(self.now)), &self.credits)
     }
 
     fn action(&mut self) -> Action {
@@ -293,4 +296,17 @@ fn a_gap_in_the_channel_makes_every_module_catch_up() {
     assert_eq!(word(&talk.action()), "show");
     talk.answer(Outcome::Channel(ChannelOutcome::Shown(Shown::Absent, Duration::ZERO)));
     assert_eq!(talk.run(), ["open", "show", "page Leads", "finish Leads"]);
+}
+
+#[test]
+fn without_credits_scans_wait_while_callbacks_are_fetched() {
+    let mut talk = Talk::new(false, &["Leads"]);
+    talk.credits = Credits::new(100, Spending::default());
+    talk.credits.spend(85, Some(upstream(talk.now)));
+    assert!(matches!(talk.next(), Next::WaitUntil(_)));
+    assert_eq!(talk.planner.starved(), Some(Purpose::CatchUp));
+    talk.arrive("Leads", 0..1);
+    assert_eq!(talk.run(), ["token", "fetch Leads 1"]);
+    talk.now = talk.now.after(25 * HOUR);
+    assert_eq!(talk.run(), ["page Leads", "finish Leads"], "made up for a day later");
 }
