@@ -142,6 +142,9 @@ pub struct Module {
     pub fields: Option<Vec<FieldName>>,
     /// Whether every changed record is fetched by its id, with subforms and multi-selects.
     pub whole_records: bool,
+    /// How often every record is read again whole; `None` leaves it to sweeps. Formula and roll-up
+    /// fields change without a stamp (facts §2.4).
+    pub refresh_every: Option<Duration>,
 }
 
 /// What a channel reports of a module.

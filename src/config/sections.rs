@@ -263,7 +263,12 @@ fn modules(
             section.wrong("name", format!("'{}' is there twice; join the two", module.name));
         }
         let room = events <= CHANNEL_EVENTS_LIMIT;
-        events += module.operations.len();
+        // All three of a module's operations can be asked for as one event, `Leads.all`.
+        events += if module.operations.len() == Operation::ALL.len() {
+            1
+        } else {
+            module.operations.len()
+        };
         if with_channel && room && events > CHANNEL_EVENTS_LIMIT {
             section.wrong(
                 "operations",
@@ -280,12 +285,19 @@ fn modules(
     complete.then_some(modules)
 }
 
+/// A refresh reads every record whole; more often than this it would do nothing else.
+const SHORTEST_REFRESH: Duration = Duration::from_secs(3_600);
+
 fn module(section: &mut Section<'_>) -> Option<Module> {
     let hint = "write the API name of a module, such as name = \"Leads\"";
     let name = section.required_text("name", hint, module_name);
     let operations = section.texts("operations", values::operation);
     let fields = section.texts("fields", field_name);
     let whole_records = section.flag("whole_records").unwrap_or(false);
+    let refresh_every = section.text("refresh_every", values::duration);
+    if refresh_every.is_some_and(|every| every < SHORTEST_REFRESH) {
+        section.wrong("refresh_every", "every refresh reads all records; write 1h or more");
+    }
     if operations.as_ref().is_some_and(Vec::is_empty) {
         section.wrong("operations", "empty; name at least one, or leave it out for all three");
     }
@@ -302,6 +314,7 @@ fn module(section: &mut Section<'_>) -> Option<Module> {
         operations: operations.unwrap_or_else(|| Operation::ALL.to_vec()),
         fields,
         whole_records,
+        refresh_every,
     })
 }
 

@@ -19,6 +19,17 @@ use super::{Heart, Stop};
 /// How often records that changed between two passes are read again before we come back later.
 const ROUNDS_LIMIT: u32 = 3;
 
+/// What folding an observation in came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Folded {
+    /// The mirror had it already.
+    Known,
+    /// It was written; `known` when it took the place of a live record.
+    News { known: bool },
+    /// It is in doubt: only a fetch by name can settle it.
+    Doubt,
+}
+
 type Seen = BTreeMap<RecordId, Record>;
 
 impl Heart {
@@ -67,23 +78,22 @@ impl Heart {
         Ok(Outcome::Fields)
     }
 
-    /// Folds an observation into a commit; says whether it left a doubt that only a fetch by name
-    /// can settle.
+    /// Folds an observation into a commit.
     pub(super) fn fold(
         &self,
         commit: &mut Commit,
         id: RecordId,
         observed: Observation,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Folded, StoreError> {
         let stored = self.stored(&commit.module, id)?;
         match merge(stored.as_ref(), observed, commit.time) {
-            Merged::Unchanged => Ok(false),
-            Merged::Doubt => Ok(true),
+            Merged::Unchanged => Ok(Folded::Known),
+            Merged::Doubt => Ok(Folded::Doubt),
             Merged::Write(entry, change) => {
                 let delta = live_delta(stored.as_ref(), &entry);
                 commit.ledger.records = commit.ledger.records.saturating_add_signed(delta);
                 commit.writes.push(Write { id, entry, change });
-                Ok(false)
+                Ok(Folded::News { known: matches!(stored, Some(Entry::Live(_))) })
             }
         }
     }

@@ -7,15 +7,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Operation};
 use crate::credentials::Credentials;
 use crate::identity::{Identity, IdentityError};
 use crate::mirror::channel::{ChannelPlan, Desired};
 use crate::mirror::inbox::InboxItem;
 use crate::mirror::ledger::Ledger;
-use crate::mirror::planner::{Action, Input, Next, Outcome, Planner, Settings, Start};
+use crate::mirror::planner::{Action, Input, ModuleStart, Next, Outcome, Planner, Settings, Start};
 use crate::mirror::record::ModuleName;
 use crate::mirror::time::{Tick, UpstreamTime};
 use crate::mirror::trouble::Trouble;
@@ -99,7 +100,22 @@ impl<E: Into<HeartError>> From<E> for Stop {
 struct Module {
     passes: Option<Passes>,
     whole_records: bool,
+    refresh_every: Option<Duration>,
+    /// What a callback is expected to announce.
+    operations: Vec<Operation>,
     ledger: Ledger,
+}
+
+impl Module {
+    fn start(&self, name: &ModuleName) -> ModuleStart {
+        ModuleStart {
+            name: name.clone(),
+            ledger: self.ledger.clone(),
+            fields_known: self.passes.is_some(),
+            whole_records: self.whole_records,
+            refresh_every: self.refresh_every,
+        }
+    }
 }
 
 /// The heart.
@@ -113,6 +129,8 @@ pub struct Heart {
     board: Arc<Board>,
     renewals: u64,
     kept_calls: u64,
+    /// Since when (upstream) the channel has been open without a gap.
+    watching_since: Option<UpstreamTime>,
     told: report::Told,
 }
 
@@ -143,17 +161,11 @@ impl Heart {
                 let granted = identity.channel().and_then(|channel| channel.granted());
                 ChannelPlan::new(granted, config.catch_up.every)
             }),
-            modules: modules
-                .iter()
-                .map(|(name, module)| {
-                    (name.clone(), module.ledger.clone(), module.passes.is_some())
-                })
-                .collect(),
+            modules: modules.iter().map(|(name, module)| module.start(name)).collect(),
         };
         let settings = Settings {
             catch_up_every: config.catch_up.every,
             sweep_every: config.catch_up.sweep_every,
-            whole_records: modules.iter().map(|(n, m)| (n.clone(), m.whole_records)).collect(),
             seed: line.seed(),
         };
         let mut planner = Planner::new(settings, start, now);
@@ -168,6 +180,7 @@ impl Heart {
             board,
             renewals: 0,
             kept_calls: 0,
+            watching_since: None,
             told: report::Told::default(),
         };
         heart.publish();
@@ -268,8 +281,14 @@ fn load_modules(
             None => Some(Passes::Everything),
         };
         let ledger = store.ledger(&module.name)?;
-        let whole_records = module.whole_records;
-        modules.insert(module.name.clone(), Module { passes, whole_records, ledger });
+        let loaded = Module {
+            passes,
+            whole_records: module.whole_records,
+            refresh_every: module.refresh_every,
+            operations: module.operations.clone(),
+            ledger,
+        };
+        modules.insert(module.name.clone(), loaded);
     }
     Ok(modules)
 }

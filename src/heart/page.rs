@@ -1,33 +1,37 @@
 //! Reading a page of a scan, and committing it together with the place of the next.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use crate::config::Operation;
 use crate::mirror::inbox::{Arrival, Reason};
-use crate::mirror::ledger::{Position, Scan};
+use crate::mirror::ledger::{Position, Scan, ScanKind};
 use crate::mirror::merge::Observation;
 use crate::mirror::planner::Outcome;
 use crate::mirror::record::{Entry, ModuleName, Record, RecordId};
 use crate::mirror::scan::{More, PageSeen};
+use crate::mirror::time::UpstreamTime;
 use crate::store::{Commit, StoreError};
-use crate::upstream::records::{self, Columns, Passes};
+use crate::upstream::records::{self, Columns, Deleted};
 use crate::upstream::verdict::judge;
 
+use super::fetch::Folded;
 use super::{Heart, Stop};
 
 /// Ids that one page may leave to be fetched by name because the listing does not show them. When
 /// a whole module becomes invisible, the scan stays at its page and takes as many again.
 const MISSING_LIMIT: usize = 1_000;
+/// A callback that has not come so long after the change is taken to be lost. Upstream sends them
+/// "typically within seconds" and promises nothing (facts §2.4).
+const CALLBACK_LAG: Duration = Duration::from_secs(120);
 /// Ids of the mirror that are looked at in one go.
 const CHUNK: usize = 1_000;
 
 impl Heart {
     pub(super) fn read_page(&mut self, module: &ModuleName, scan: &Scan) -> Result<Outcome, Stop> {
-        let passes = self.modules[module].passes.clone().unwrap_or(Passes::Everything);
-        let columns = match self.modules[module].whole_records {
-            true => Columns::Stamps,
-            false => passes.on_a_page(),
-        };
         let api = self.line.api()?;
+        let columns = self.columns(module);
+        let shows_whole = matches!(columns, Columns::Whole(_));
         let request = records::page(&api, module, scan, columns)
             .expect("a scan that is settling is finished, not read");
         let reply = self.line.call(&request)?;
@@ -36,13 +40,13 @@ impl Heart {
         let mut shown = BTreeSet::new();
         let seen = match &scan.next {
             Position::Deleted { .. } => {
-                let (ids, more) = records::parse_deleted(verdict)?;
-                self.doubt_deleted(&mut commit, &ids)?;
-                PageSeen { rows: ids.len() as u64, last_id: None, last_modified: None, more }
+                let (rows, more) = records::parse_deleted(verdict)?;
+                self.doubt_deleted(&mut commit, &rows)?;
+                PageSeen { rows: rows.len() as u64, last_id: None, last_modified: None, more }
             }
             Position::Second { .. } => {
                 let (rows, _) = records::parse(verdict)?;
-                self.take_stamps(&mut commit, &rows)?;
+                self.take_stamps(&mut commit, scan, &rows)?;
                 // COQL is asked until it has nothing more: its own word on that is not needed.
                 let more = if rows.is_empty() { More::Last } else { More::Next };
                 records::seen(&rows, more)
@@ -53,17 +57,18 @@ impl Heart {
             | Position::ModifiedToken { .. }
             | Position::Settling => {
                 let (rows, more) = records::parse(verdict)?;
-                match columns {
-                    Columns::Whole(_) => self.take_records(&mut commit, &rows)?,
-                    Columns::Stamps => self.take_stamps(&mut commit, &rows)?,
+                match shows_whole {
+                    true => self.take_records(&mut commit, scan, &rows)?,
+                    false => self.take_stamps(&mut commit, scan, &rows)?,
                 }
                 shown.extend(rows.iter().map(Record::id));
                 records::seen(&rows, more)
             }
         };
-        let mut next = scan.advanced(&seen);
+        let missed = commit.ledger.missed - self.modules[module].ledger.missed;
+        let mut next = Scan { missed: scan.missed + missed, ..scan.advanced(&seen) };
         if let Some(stopped_at) = self.doubt_unlisted(&mut commit, scan, &seen, &shown)? {
-            next = Scan { after: Some(stopped_at), ..scan.clone() };
+            next = Scan { after: Some(stopped_at), missed: next.missed, ..scan.clone() };
         }
         commit.ledger.scan = Some(next.clone());
         let arrived = self.commit(commit)?;
@@ -79,8 +84,13 @@ impl Heart {
         ledger.scan = None;
         ledger.complete_through = ledger.complete_through.max(Some(scan.started));
         ledger.last_catch_up = Some(now);
-        if scan.whole {
-            ledger.last_sweep = Some(now);
+        if scan.kind >= ScanKind::Sweep {
+            ledger.last_sweep = Some(scan.started);
+            ledger.unstamped = scan.seen > 0 && !scan.stamped;
+        }
+        let reads_whole = matches!(self.columns(module), Columns::Whole(_));
+        if scan.kind == ScanKind::Refresh || (scan.kind == ScanKind::Sweep && reads_whole) {
+            ledger.last_refresh = Some(scan.started);
         }
         let records = ledger.records;
         self.commit(commit)?;
@@ -91,41 +101,94 @@ impl Heart {
         Ok(Outcome::Finished)
     }
 
-    fn take_records(&self, commit: &mut Commit, rows: &[Record]) -> Result<(), StoreError> {
+    /// What a page shows of this module's records.
+    fn columns(&self, module: &ModuleName) -> Columns<'_> {
+        let module = &self.modules[module];
+        match &module.passes {
+            Some(passes) if !module.whole_records => passes.on_a_page(),
+            Some(_) | None => Columns::Stamps,
+        }
+    }
+
+    fn take_records(
+        &self,
+        commit: &mut Commit,
+        scan: &Scan,
+        rows: &[Record],
+    ) -> Result<(), StoreError> {
         let mut taken = BTreeSet::new();
         for record in rows.iter().filter(|record| taken.insert(record.id())) {
-            if self.fold(commit, record.id(), Observation::Listed(record.clone()))? {
-                commit.arrivals.push(scanned(&commit.module, record.id()));
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes rows that show ids and stamps only: what differs is to be fetched by its name.
-    fn take_stamps(&self, commit: &mut Commit, rows: &[Record]) -> Result<(), StoreError> {
-        for row in rows {
-            let same = match self.stored(&commit.module, row.id())? {
-                Some(Entry::Live(stored)) => {
-                    row.modified().is_some() && stored.modified() == row.modified()
+            let folded = self.fold(commit, record.id(), Observation::Listed(record.clone()))?;
+            let operation = match folded {
+                Folded::Known => continue,
+                Folded::Doubt => {
+                    commit.arrivals.push(scanned(&commit.module, record.id()));
+                    continue;
                 }
-                Some(Entry::Tombstone { .. }) | None => false,
+                Folded::News { known: true } => Operation::Edit,
+                Folded::News { known: false } => Operation::Create,
             };
-            if !same {
-                commit.arrivals.push(scanned(&commit.module, row.id()));
+            if !scan.is_listing() {
+                self.count_missed(commit, record.id(), record.modified(), operation);
             }
         }
         Ok(())
     }
 
-    /// Takes ids that upstream lists as deleted. They may have been restored since, so that those
-    /// the mirror holds are fetched by name.
-    fn doubt_deleted(&self, commit: &mut Commit, ids: &[RecordId]) -> Result<(), StoreError> {
-        for id in ids {
-            if let Some(Entry::Live(_)) = self.stored(&commit.module, *id)? {
-                commit.arrivals.push(scanned(&commit.module, *id));
+    /// Takes rows that show ids and stamps only: what differs is to be fetched by its name, and so
+    /// is everything when the scan is to refresh.
+    fn take_stamps(
+        &self,
+        commit: &mut Commit,
+        scan: &Scan,
+        rows: &[Record],
+    ) -> Result<(), StoreError> {
+        for row in rows {
+            let operation = match self.stored(&commit.module, row.id())? {
+                Some(Entry::Live(stored)) => {
+                    let same = row.modified().is_some() && stored.modified() == row.modified();
+                    if same && !(scan.kind == ScanKind::Refresh && scan.is_listing()) {
+                        continue;
+                    }
+                    Operation::Edit
+                }
+                Some(Entry::Tombstone { .. }) | None => Operation::Create,
+            };
+            commit.arrivals.push(scanned(&commit.module, row.id()));
+            if !scan.is_listing() {
+                self.count_missed(commit, row.id(), row.modified(), operation);
             }
         }
         Ok(())
+    }
+
+    /// Takes rows of the list of the deleted. They may have been restored since, so that those the
+    /// mirror holds are fetched by name.
+    fn doubt_deleted(&self, commit: &mut Commit, rows: &[Deleted]) -> Result<(), StoreError> {
+        for row in rows {
+            if let Some(Entry::Live(_)) = self.stored(&commit.module, row.id)? {
+                commit.arrivals.push(scanned(&commit.module, row.id));
+                self.count_missed(commit, row.id, row.time, Operation::Delete);
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts a change that a callback should have announced: the channel was open when it
+    /// happened, that is some while ago, and no callback waits to be fetched.
+    fn count_missed(
+        &self,
+        commit: &mut Commit,
+        id: RecordId,
+        changed: Option<UpstreamTime>,
+        operation: Operation,
+    ) {
+        let announced = self.modules[&commit.module].operations.contains(&operation);
+        let (Some(since), Some(changed)) = (self.watching_since, changed) else { return };
+        let was_watched = since < changed && changed.after(CALLBACK_LAG) < commit.time;
+        if announced && was_watched && !self.planner.waiting().contains(&commit.module, id) {
+            commit.ledger.missed += 1;
+        }
     }
 
     /// Doubts what the mirror holds between the last page of a listing and the end of this one, and

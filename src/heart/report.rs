@@ -12,14 +12,25 @@ pub(super) struct Told {
     upstream: Option<Upstream>,
     channel: Option<&'static str>,
     trouble: Option<String>,
+    deaf: bool,
 }
 
 impl Heart {
     /// Publishes how things stand, and logs what is new.
     pub(super) fn publish(&mut self) {
+        self.note_watching();
         self.log_transitions();
         self.board.admit(self.admission());
         self.board.publish(self.report());
+    }
+
+    /// Notes since when callbacks can be expected.
+    fn note_watching(&mut self) {
+        let standing = self.planner.channel().map(|channel| channel.standing());
+        self.watching_since = match standing {
+            Some(Standing::Open { .. }) => self.watching_since.or(self.line.upstream_now()),
+            Some(Standing::Absent | Standing::Denied | Standing::Closed) | None => None,
+        };
     }
 
     fn report(&self) -> Report {
@@ -75,6 +86,7 @@ impl Heart {
             upstream: Some(self.planner.upstream().clone()),
             channel: Some(self.channel_report().state),
             trouble: self.planner.trouble(),
+            deaf: self.planner.is_deaf(),
         };
         let before = std::mem::replace(&mut self.told, now);
         let now = &self.told;
@@ -92,6 +104,13 @@ impl Heart {
                 log::warn!("upstream is unreachable; callbacks are kept: {why}");
             }
             Some(Upstream::Offline) | None => {}
+        }
+        if now.deaf && !before.deaf {
+            log::warn!(
+                "changes are found that no callback announced: the channel is renewed; \
+                 see whether {} reaches this device",
+                self.desired.as_ref().map_or("the notify_url", |desired| &desired.notify_url)
+            );
         }
         if now.channel != before.channel {
             match (now.channel, self.channel_report().expires) {

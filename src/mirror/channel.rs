@@ -145,7 +145,7 @@ enum State {
     /// Upstream has it, but it is due to be renewed.
     Due,
     /// Opened or renewed, not looked at since.
-    Unverified { expires: UpstreamTime, life: Duration },
+    Unverified { expires: UpstreamTime, life: Duration, renew_at: Tick },
     /// As desired when last looked at.
     Open { expires: UpstreamTime, renew_at: Tick, verify_at: Tick },
     /// A person asked for it to be closed.
@@ -248,7 +248,8 @@ impl ChannelPlan {
             ChannelOutcome::Granted { expires, life } => {
                 self.granted = Some(life);
                 self.turns = 0;
-                self.state = State::Unverified { expires, life };
+                let renew_at = now.after(until_renewal(life, life));
+                self.state = State::Unverified { expires, life, renew_at };
             }
             ChannelOutcome::NotSubscribed if self.state == State::Closing => {
                 self.state = State::Closed;
@@ -268,11 +269,10 @@ impl ChannelPlan {
         self.lane.clear();
         self.state = match self.state {
             State::Closed | State::Absent => State::Absent,
-            State::Unknown
-            | State::Due
-            | State::Unverified { .. }
-            | State::Open { .. }
-            | State::Closing => State::Due,
+            State::Open { expires, verify_at, .. } => {
+                State::Open { expires, renew_at: Tick::ORIGIN, verify_at }
+            }
+            State::Unknown | State::Due | State::Unverified { .. } | State::Closing => State::Due,
         };
     }
 
@@ -296,15 +296,11 @@ impl ChannelPlan {
     pub fn standing(&self) -> Standing {
         match &self.state {
             _ if self.denied => Standing::Denied,
-            State::Open { expires, renew_at, .. } => {
+            State::Open { expires, renew_at, .. } | State::Unverified { expires, renew_at, .. } => {
                 Standing::Open { expires: *expires, renew_at: *renew_at }
             }
             State::Closed => Standing::Closed,
-            State::Unknown
-            | State::Absent
-            | State::Due
-            | State::Unverified { .. }
-            | State::Closing => Standing::Absent,
+            State::Unknown | State::Absent | State::Due | State::Closing => Standing::Absent,
         }
     }
 
@@ -330,10 +326,9 @@ impl ChannelPlan {
     fn open(&mut self, expires: UpstreamTime, left: Duration, now: Tick) {
         self.settle();
         let life = self.granted.unwrap_or(left).max(left);
-        let until_half = left.saturating_sub(life / 2).saturating_sub(CLOCK_GRAIN / 2);
         self.state = State::Open {
             expires,
-            renew_at: now.after(until_half.max(RENEWALS_APART)),
+            renew_at: now.after(until_renewal(life, left)),
             verify_at: now.after(self.verify_every),
         };
     }
@@ -347,7 +342,7 @@ impl ChannelPlan {
             Trouble::Failed { after, why } => self.fail(why, after, now, dice),
             Trouble::Denied { why, .. } => match self.state {
                 // It may be that only reading is denied: what was granted is believed.
-                State::Unverified { expires, life } => self.open(expires, life, now),
+                State::Unverified { expires, life, .. } => self.open(expires, life, now),
                 State::Unknown => self.state = State::Absent,
                 State::Open { expires, renew_at, .. } if now < renew_at => {
                     let verify_at = now.after(self.verify_every);
@@ -386,6 +381,12 @@ impl ChannelPlan {
         self.trouble = None;
         self.turns = 0;
     }
+}
+
+/// How long to wait until a channel is renewed that was granted `life` and has `left` of it.
+fn until_renewal(life: Duration, left: Duration) -> Duration {
+    let until_half = left.saturating_sub(life / 2).saturating_sub(CLOCK_GRAIN / 2);
+    until_half.max(RENEWALS_APART)
 }
 
 impl Standing {

@@ -19,15 +19,37 @@ pub struct Ledger {
     pub last_catch_up: Option<UpstreamTime>,
     /// When (upstream) the last listing of the whole module ended.
     pub last_sweep: Option<UpstreamTime>,
+    /// When (upstream) the last scan began that read every record whole.
+    #[serde(default)]
+    pub last_refresh: Option<UpstreamTime>,
+    /// Changes that a catch-up found although a callback should have announced them.
+    #[serde(default)]
+    pub missed: u64,
+    /// Whether the module's records carry no modification time: then only a listing shows what
+    /// changed.
+    #[serde(default)]
+    pub unstamped: bool,
     /// The scan in progress, as of its last committed page.
     pub scan: Option<Scan>,
+}
+
+/// What a scan looks at, each more than the one before.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScanKind {
+    /// What was modified or deleted since the copy was proved complete.
+    CatchUp,
+    /// All ids: it finds what was never announced and left no stamp.
+    Sweep,
+    /// All records, whole: it finds what changed without a stamp, such as formula fields.
+    Refresh,
 }
 
 /// A scan in progress. Its rules are in [`super::scan`].
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Scan {
-    /// Whether it lists the module whole, and so finds what was never announced.
-    pub whole: bool,
+    /// What it looks at.
+    pub kind: ScanKind,
     /// When (upstream) it began: what it proves when it ends.
     pub started: UpstreamTime,
     /// From when on modified and deleted records are looked at.
@@ -38,6 +60,10 @@ pub struct Scan {
     pub after: Option<RecordId>,
     /// Rows seen so far.
     pub seen: u64,
+    /// Whether any row seen so far carried a modification time.
+    pub stamped: bool,
+    /// Changes found so far that a callback should have announced.
+    pub missed: u64,
 }
 
 /// Where the next page of a scan is to be read.

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use super::ledger::{Position, Scan};
+use super::ledger::{Position, Scan, ScanKind};
 use super::record::RecordId;
 use super::time::UpstreamTime;
 
@@ -20,6 +20,10 @@ const PAGES_BY_NUMBER: u32 = 10;
 /// How far before the watermark a catch-up looks: upstream's lists lag behind its records, and
 /// stamps are whole seconds.
 const OVERLAP: Duration = Duration::from_secs(5 * 60);
+
+/// Upstream keeps deleted records in its recycle bin, and in the list of the deleted, for 60 days
+/// (facts §4.4); some are taken off for clocks and time zones.
+const DELETED_MEMORY: Duration = Duration::from_secs(58 * 24 * 3_600);
 
 /// What a page showed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,16 +51,22 @@ pub enum More {
 
 impl Scan {
     /// A scan of the whole module, begun at `now` (upstream time).
-    pub fn whole(now: UpstreamTime) -> Scan {
-        let since = now.before(OVERLAP);
-        Scan { whole: true, started: now, since, next: Position::START, after: None, seen: 0 }
+    pub fn whole(kind: ScanKind, now: UpstreamTime) -> Scan {
+        Scan::begin(kind, now, now.before(OVERLAP), Position::START)
     }
 
-    /// A scan of what happened since the copy was last proved complete.
-    pub fn catch_up(complete_through: UpstreamTime, now: UpstreamTime) -> Scan {
+    /// A scan of what happened since the copy was last proved complete. `None` when that is longer
+    /// ago than upstream remembers deletions: then only a scan of the whole finds them.
+    pub fn catch_up(complete_through: UpstreamTime, now: UpstreamTime) -> Option<Scan> {
+        if now.since(complete_through) > DELETED_MEMORY {
+            return None;
+        }
         let since = complete_through.min(now).before(OVERLAP);
-        let next = Position::Modified { from: since, page: 1 };
-        Scan { whole: false, started: now, since, next, after: None, seen: 0 }
+        Some(Scan::begin(ScanKind::CatchUp, now, since, by_time(since)))
+    }
+
+    fn begin(kind: ScanKind, started: UpstreamTime, since: UpstreamTime, next: Position) -> Scan {
+        Scan { kind, started, since, next, after: None, seen: 0, stamped: false, missed: 0 }
     }
 
     /// Whether its next page is one of the listing, so that what it does not show is gone.
@@ -68,6 +78,7 @@ impl Scan {
     pub fn advanced(&self, page: &PageSeen) -> Scan {
         let mut scan = self.clone();
         scan.seen += page.rows;
+        scan.stamped |= page.last_modified.is_some();
         scan.next = self.step(page);
         scan.after = if scan.is_listing() { page.last_id.max(self.after) } else { None };
         scan
@@ -80,24 +91,27 @@ impl Scan {
             Position::Page(page) if *page > 1 => by_time(UpstreamTime::EPOCH),
             Position::Token(_) => by_time(UpstreamTime::EPOCH),
             Position::Modified { from, page } if *page > 1 => by_time(*from),
+            // Some modules have no modification time to look by (facts §4.3).
+            Position::Modified { .. } if self.kind > ScanKind::CatchUp => DELETED,
+            Position::Modified { .. } => Position::START,
             Position::ModifiedToken { reached, .. } => by_time(*reached),
             // The deleted list cannot be read to its end: only a listing shows what is gone.
             Position::Deleted { page, .. } if *page > 1 => Position::START,
             Position::Page(_)
-            | Position::Modified { .. }
             | Position::Second { .. }
             | Position::Deleted { .. }
             | Position::Settling => return None,
         };
-        let whole = self.whole || next == Position::START;
-        Some(Scan { whole, next, after: None, ..self.clone() })
+        let kind = if next == Position::START { self.kind.max(ScanKind::Sweep) } else { self.kind };
+        Some(Scan { kind, next, after: None, ..self.clone() })
     }
 
     fn step(&self, page: &PageSeen) -> Position {
-        let deleted = Position::Deleted { page: 1, token: None };
+        let stamped = self.stamped || page.last_modified.is_some();
         match (&self.next, &page.more) {
             (Position::Page(_) | Position::Token(_), More::Last) => {
-                Position::Modified { from: self.since, page: 1 }
+                let has_rows = self.seen + page.rows > 0;
+                if has_rows && !stamped { DELETED } else { by_time(self.since) }
             }
             (Position::Page(_) | Position::Token(_), More::Token(token)) => {
                 Position::Token(token.clone())
@@ -107,7 +121,7 @@ impl Scan {
             }
             (Position::Page(_) | Position::Token(_), More::Next) => by_time(UpstreamTime::EPOCH),
 
-            (Position::Modified { .. } | Position::ModifiedToken { .. }, More::Last) => deleted,
+            (Position::Modified { .. } | Position::ModifiedToken { .. }, More::Last) => DELETED,
             (Position::Modified { from, .. }, More::Token(token)) => {
                 self.by_token(*from, token, page)
             }
@@ -154,6 +168,9 @@ impl Scan {
         Position::ModifiedToken { from, token: token.to_owned(), reached: reached.max(before) }
     }
 }
+
+/// Where the list of the deleted begins.
+const DELETED: Position = Position::Deleted { page: 1, token: None };
 
 fn by_time(from: UpstreamTime) -> Position {
     Position::Modified { from, page: 1 }
@@ -289,7 +306,8 @@ mod tests {
         for walk in walks() {
             // A window from 1970 that leaves out its first second leaves out 1970's.
             let first = u64::from(!walk.inclusive && !walk.tokens);
-            walk.check(Scan::whole(UpstreamTime::from_unix(10_000)), |second| second >= first);
+            let scan = Scan::whole(ScanKind::Sweep, UpstreamTime::from_unix(10_000));
+            walk.check(scan, |second| second >= first);
         }
     }
 
@@ -298,7 +316,7 @@ mod tests {
         for walk in walks() {
             for watermark in [0, 302, 1_000] {
                 let proved = UpstreamTime::from_unix(watermark);
-                let scan = Scan::catch_up(proved, UpstreamTime::from_unix(10_000));
+                let scan = Scan::catch_up(proved, UpstreamTime::from_unix(10_000)).unwrap();
                 walk.check(scan, |second| second as i64 >= watermark);
             }
         }
@@ -306,12 +324,35 @@ mod tests {
 
     #[test]
     fn a_token_that_is_denied_leads_on_by_time() {
-        let scan = Scan::whole(UpstreamTime::from_unix(10_000));
+        let scan = Scan::whole(ScanKind::Sweep, UpstreamTime::from_unix(10_000));
         assert_eq!(scan.detour(), None, "the first page denied is no matter of paging");
         let scan = Scan { next: Position::Token("gone".into()), ..scan };
         let detour = scan.detour().unwrap();
         assert_eq!(detour.next, by_time(UpstreamTime::EPOCH));
         let deleted = Scan { next: Position::Deleted { page: 3, token: None }, ..scan };
         assert!(deleted.detour().unwrap().is_listing());
+    }
+
+    #[test]
+    fn what_upstream_has_forgotten_takes_a_scan_of_the_whole() {
+        let now = UpstreamTime::from_unix(1_800_000_000);
+        let days = |days: u64| now.before(Duration::from_secs(days * 24 * 3_600));
+        assert!(Scan::catch_up(days(57), now).is_some());
+        assert_eq!(Scan::catch_up(days(59), now), None);
+    }
+
+    #[test]
+    fn a_module_without_stamps_is_not_looked_at_by_time() {
+        let scan = Scan::whole(ScanKind::Sweep, UpstreamTime::from_unix(10_000));
+        let page = PageSeen {
+            rows: 3,
+            last_id: Some(RecordId::new(3)),
+            last_modified: None,
+            more: More::Last,
+        };
+        assert_eq!(scan.advanced(&page).next, DELETED);
+        let scan = Scan::catch_up(UpstreamTime::from_unix(1), UpstreamTime::from_unix(10_000));
+        let detour = scan.unwrap().detour().unwrap();
+        assert!(detour.is_listing() && detour.kind == ScanKind::Sweep);
     }
 }

@@ -203,6 +203,11 @@ impl Waiting {
         self.order.get(module).is_some_and(|order| scanned(order).next().is_some())
     }
 
+    /// Whether this id waits.
+    pub fn contains(&self, module: &ModuleName, id: RecordId) -> bool {
+        self.wanted.contains_key(&(module.clone(), id))
+    }
+
     /// Ids that wait.
     pub fn len(&self) -> usize {
         self.wanted.len()

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
 use crate::clock::Clock;
+use crate::mirror::ledger::ScanKind;
 use crate::mirror::origin::Origin;
 use crate::mirror::planner::Input;
 use crate::mirror::record::ModuleName;
@@ -144,13 +145,13 @@ impl Local {
                 Some(module.cloned().ok_or_else(|| BadParameter::new("module", why))?)
             }
         };
-        let sweep = match parameters.take("sweep").as_deref() {
-            None | Some("false") => false,
-            Some("true") => true,
+        let kind = match parameters.take("sweep").as_deref() {
+            None | Some("false") => ScanKind::CatchUp,
+            Some("true") => ScanKind::Sweep,
             Some(_) => return Err(BadParameter::new("sweep", "is true or false")),
         };
         parameters.finish()?;
-        Ok(self.ring(Input::SyncAsked { module, sweep }))
+        Ok(self.ring(Input::SyncAsked { module, kind }))
     }
 
     fn channel(&self, mut parameters: Parameters) -> Result<Reply, BadParameter> {

@@ -90,6 +90,7 @@ impl Reception {
             }
             Err(EnqueueError::Full { waiting }) => {
                 log::warn!("a callback is turned away for now: {waiting} ids wait already");
+                self.ring(Input::TurnedAway);
                 self.not_now("the inbox is full")
             }
             Err(EnqueueError::Store(error)) => {

@@ -48,12 +48,14 @@ fn document(store: &Store, board: &Board, started: Tick, now: Tick) -> Value {
             let scan = ledger
                 .scan
                 .as_ref()
-                .map(|scan| json!({ "whole": scan.whole, "since": scan.since, "rows": scan.seen }));
+                .map(|scan| json!({ "kind": scan.kind, "since": scan.since, "rows": scan.seen }));
             let module = json!({
                 "records": ledger.records,
                 "complete_through": ledger.complete_through,
                 "last_catch_up": ledger.last_catch_up,
                 "last_sweep": ledger.last_sweep,
+                "last_refresh": ledger.last_refresh,
+                "missed_callbacks": ledger.missed,
                 "scan": scan,
             });
             (name.to_string(), module)

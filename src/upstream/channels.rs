@@ -3,6 +3,8 @@
 //! A status of 2xx is no success here: upstream answers 202 to a channel that it turned down.
 //! Every item's `code` is read, whatever the status.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Deserializer};
 
 use crate::mirror::channel::{ChannelOutcome, Desired, Row};
@@ -50,7 +52,7 @@ fn request(
     // `notify_on_related_action` is true upstream unless it is sent as false (facts §1.2).
     let body = serde_json::json!({ "watch": [{
         "channel_id": desired.id.to_string(),
-        "events": desired.events,
+        "events": events(&desired.events),
         "channel_expiry": expires.to_string(),
         "token": token.reveal(),
         "notify_url": desired.notify_url,
@@ -58,6 +60,25 @@ fn request(
     }]});
     let url = api.url("actions/watch", &Query::default());
     api.request(method, url, Body::Json(Secret::new(body.to_string())))
+}
+
+/// Events that one channel may name (facts §1.2).
+const EVENTS_LIMIT: usize = 50;
+
+/// The events as they are sent: one by one while there is room, else `Leads.all` for a module that
+/// has all three.
+fn events(wanted: &BTreeSet<String>) -> Vec<String> {
+    if wanted.len() <= EVENTS_LIMIT {
+        return wanted.iter().cloned().collect();
+    }
+    let module_of = |event: &str| event.split('.').next().unwrap_or_default().to_owned();
+    let has_all = |event: &&String| {
+        each_verb(&format!("{}.all", module_of(event))).iter().all(|verb| wanted.contains(verb))
+    };
+    let (whole, single): (Vec<&String>, Vec<&String>) = wanted.iter().partition(has_all);
+    let whole: BTreeSet<String> =
+        whole.into_iter().map(|event| format!("{}.all", module_of(event))).collect();
+    whole.into_iter().chain(single.into_iter().cloned()).collect()
 }
 
 #[derive(Deserialize)]
@@ -239,6 +260,20 @@ mod tests {
         assert!(matches!(refused, ChannelOutcome::Trouble(Trouble::Denied { .. })));
         let unauthorised = grant(401, r#"{"code":"INVALID_TOKEN","status":"error"}"#);
         assert!(matches!(unauthorised, ChannelOutcome::Trouble(Trouble::TokenRefused { .. })));
+    }
+
+    #[test]
+    fn many_events_are_drawn_together() {
+        let all = |module: String| each_verb(&format!("{module}.all"));
+        let mut wanted: BTreeSet<String> = all("M1".into()).into_iter().collect();
+        assert_eq!(events(&wanted), ["M1.create", "M1.delete", "M1.edit"]);
+        wanted.extend((2..30).flat_map(|n| all(format!("M{n}"))));
+        wanted.remove("M7.delete");
+        let sent = events(&wanted);
+        assert_eq!(sent.len(), 28 + 2);
+        assert!(sent.contains(&"M1.all".into()) && sent.contains(&"M7.edit".into()));
+        let meant: BTreeSet<String> = sent.iter().flat_map(|event| each_verb(event)).collect();
+        assert_eq!(meant, wanted);
     }
 
     #[test]

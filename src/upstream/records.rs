@@ -198,16 +198,22 @@ pub fn parse(verdict: Verdict<'_>) -> Result<(Vec<Record>, More), Trouble> {
     Ok((records.map_err(|error| odd(&error))?, body.info.more()))
 }
 
-/// Reads the ids of a page of deleted records, and whether more follow.
-pub fn parse_deleted(verdict: Verdict<'_>) -> Result<(Vec<RecordId>, More), Trouble> {
+/// A row of the list of deleted records.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+pub struct Deleted {
+    /// The record.
+    pub id: RecordId,
+    /// When it was deleted.
+    #[serde(rename = "deleted_time")]
+    pub time: Option<UpstreamTime>,
+}
+
+/// Reads a page of deleted records, and whether more follow.
+pub fn parse_deleted(verdict: Verdict<'_>) -> Result<(Vec<Deleted>, More), Trouble> {
     let Verdict::Content(text) = verdict else { return Ok((Vec::new(), More::Last)) };
-    #[derive(Deserialize)]
-    struct Row {
-        id: RecordId,
-    }
     let body: ListBody<'_> = serde_json::from_str(text).map_err(|error| odd(&error))?;
-    let ids = body.data.iter().map(|row| serde_json::from_str(row.get()).map(|Row { id }| id));
-    Ok((ids.collect::<Result<_, _>>().map_err(|error| odd(&error))?, body.info.more()))
+    let rows = body.data.iter().map(|row| serde_json::from_str(row.get()));
+    Ok((rows.collect::<Result<_, _>>().map_err(|error| odd(&error))?, body.info.more()))
 }
 
 /// What a page of records showed, for the scan.
@@ -227,6 +233,7 @@ fn odd(error: &dyn std::fmt::Display) -> Trouble {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mirror::ledger::ScanKind;
     use crate::mirror::origin::Origin;
     use crate::mirror::version::ApiVersion;
 
@@ -274,7 +281,7 @@ mod tests {
     fn each_position_of_a_scan_is_one_request() {
         let time = UpstreamTime::from_unix(1_800_000_000);
         let check = |next: Position, expected: &str, since: bool| {
-            let scan = Scan { next, ..Scan::whole(time) };
+            let scan = Scan { next, ..Scan::whole(ScanKind::Sweep, time) };
             let request = page(&api(), &module("Deals"), &scan, Columns::Whole(None)).unwrap();
             assert_eq!(request.url, format!("https://www.zohoapis.eu/crm/v8/{expected}"));
             assert_eq!(request.modified_since.is_some(), since);
@@ -286,7 +293,7 @@ mod tests {
         check(Position::Modified { from: time, page: 1 }, &format!("{sorted}&page=1"), true);
         let deleted = Position::Deleted { page: 2, token: None };
         check(deleted, "Deals/deleted?type=all&per_page=200&page=2", true);
-        let scan = Scan { next: Position::Settling, ..Scan::whole(time) };
+        let scan = Scan { next: Position::Settling, ..Scan::whole(ScanKind::Sweep, time) };
         assert!(page(&api(), &module("Deals"), &scan, Columns::Stamps).is_none());
     }
 
@@ -305,8 +312,8 @@ mod tests {
             assert!(matches!(read(bad), Err(Trouble::Failed { .. })), "{bad}");
         }
         let deleted = r#"{"data":[{"deleted_by":null,"id":"7","type":"recycle"}]}"#;
-        let ids = parse_deleted(Verdict::Content(deleted)).unwrap().0;
-        assert_eq!(ids, [RecordId::new(7)]);
+        let rows = parse_deleted(Verdict::Content(deleted)).unwrap().0;
+        assert_eq!(rows, [Deleted { id: RecordId::new(7), time: None }]);
         assert_eq!(parse_deleted(Verdict::Nothing).unwrap(), (vec![], More::Last));
     }
 }

@@ -335,18 +335,22 @@ fn wrong_modules_are_named_with_what_to_write() {
 #[test]
 fn a_channel_carries_fifty_operations_of_all_modules() {
     let modules = |count: usize| -> String {
-        let module = |number| format!("[[module]]\nname = \"M{number}\"\n");
+        let module = |number| {
+            format!("[[module]]\nname = \"M{number}\"\noperations = [\"create\", \"edit\"]\n")
+        };
         (0..count).map(module).collect()
     };
     let upstream = "upstream.data_centre = \"us\"\n";
     let channel = "channel.notify_url = \"https://k.example/c\"\n";
-    let too_many = format!("{upstream}{channel}{}", modules(18));
+    let too_many = format!("{upstream}{channel}{}", modules(26));
     assert_eq!(
-        refuse("18 modules", too_many.as_bytes()),
-        [":35: module.operations: a channel carries 50 operations, those of all modules \
+        refuse("26 modules", too_many.as_bytes()),
+        [":80: module.operations: a channel carries 50 operations, those of all modules \
           together, and this module exceeds them; write fewer"]
     );
-    load(&format!("{upstream}{channel}{}operations = [\"edit\", \"delete\"]", modules(17)));
+    load(&format!("{upstream}{channel}{}", modules(25)));
+    let whole = modules(50).replace("operations = [\"create\", \"edit\"]", "");
+    load(&format!("{upstream}{channel}{whole}"));
     load(&format!("{upstream}{}", modules(60)));
 }
 

@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use crate::mirror::backoff::Pauses;
-use crate::mirror::channel::ChannelOutcome;
+use crate::mirror::channel::{ChannelOutcome, ChannelPlan};
+use crate::mirror::ledger::Scan;
 use crate::mirror::record::ModuleName;
 use crate::mirror::time::Tick;
 use crate::mirror::trouble::{Scope, Trouble};
@@ -28,6 +29,9 @@ const TOKEN: Pauses =
 /// Pauses of a module whose pages are denied or fail.
 const MODULE: Pauses =
     Pauses { first: Duration::from_secs(2), longest: Duration::from_secs(15 * 60) };
+
+/// So many scans in a row with missed callbacks are no accident.
+pub(super) const DEAF_SCANS: u32 = 3;
 
 impl Planner {
     pub(super) fn learn(&mut self, action: Action, outcome: Outcome, now: Tick) {
@@ -63,11 +67,21 @@ impl Planner {
                 self.waiting.add(arrived, now);
                 self.of(&module, |plan| plan.scan = ScanPlan::Going(scan));
             }
-            (Action::Finish(module, scan), Outcome::Finished) => self.of(&module, |plan| {
-                plan.proved = Some(scan.started);
-                plan.scan = ScanPlan::Idle;
-            }),
+            (Action::Finish(module, scan), Outcome::Finished) => {
+                let usual = self.settings.catch_up_every;
+                self.of(&module, |plan| plan.finished(&scan, usual, now));
+                self.notice_deafness(&scan);
+            }
             (action, outcome) => debug_assert!(false, "{action:?} cannot bring {outcome:?}"),
+        }
+    }
+
+    /// A run of scans that found what callbacks should have announced means that they do not reach
+    /// us: the channel is renewed whole, once, and it is told.
+    fn notice_deafness(&mut self, scan: &Scan) {
+        self.deaf_scans = if scan.missed > 0 { self.deaf_scans + 1 } else { 0 };
+        if self.deaf_scans == DEAF_SCANS {
+            self.channel.as_mut().into_iter().for_each(ChannelPlan::ask_renewal);
         }
     }
 

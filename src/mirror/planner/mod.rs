@@ -12,7 +12,7 @@ use crate::mirror::backoff::Backoff;
 use crate::mirror::channel::{ChannelAction, ChannelOutcome, ChannelPlan};
 use crate::mirror::credits::{Credits, Purpose};
 use crate::mirror::inbox::InboxItem;
-use crate::mirror::ledger::{Ledger, Position, Scan};
+use crate::mirror::ledger::{Ledger, Position, Scan, ScanKind};
 use crate::mirror::record::ModuleName;
 use crate::mirror::time::{Tick, UpstreamTime};
 use crate::mirror::trouble::Trouble;
@@ -38,8 +38,6 @@ pub struct Settings {
     pub catch_up_every: Duration,
     /// How often each module is listed whole.
     pub sweep_every: Duration,
-    /// Whether each changed record is fetched on its own, by its id.
-    pub whole_records: BTreeMap<ModuleName, bool>,
     /// The seed of the pauses' jitter.
     pub seed: u64,
 }
@@ -74,9 +72,11 @@ pub enum Input {
     SyncAsked {
         /// The module; all when `None`.
         module: Option<ModuleName>,
-        /// List the module whole.
-        sweep: bool,
+        /// What is to be looked at.
+        kind: ScanKind,
     },
+    /// A callback had to be turned away: what it would have said is to be found by a catch-up.
+    TurnedAway,
     /// Somebody asks for the channel to be renewed now.
     RenewalAsked,
     /// Somebody asks for the channel to be closed.
@@ -149,6 +149,7 @@ pub struct Planner {
     in_the_air: Option<Action>,
     give_up: Option<(Fetch, String)>,
     starved: Option<Purpose>,
+    deaf_scans: u32,
     dice: fastrand::Rng,
 }
 
@@ -159,29 +160,30 @@ pub struct Start {
     pub token: Option<Duration>,
     /// The channel's plan; `None` when we only pull.
     pub channel: Option<ChannelPlan>,
-    /// The modules, with their ledgers, and whether their fields are known or need not be.
-    pub modules: Vec<(ModuleName, Ledger, bool)>,
+    /// The modules.
+    pub modules: Vec<ModuleStart>,
+}
+
+/// What is known of a module at the start.
+#[derive(Clone, Debug)]
+pub struct ModuleStart {
+    /// Its name.
+    pub name: ModuleName,
+    /// What is proved of it.
+    pub ledger: Ledger,
+    /// Whether its fields are known, or need not be.
+    pub fields_known: bool,
+    /// Whether each changed record is fetched on its own, by its id.
+    pub whole_records: bool,
+    /// How often every record is read again whole, if at all.
+    pub refresh_every: Option<Duration>,
 }
 
 impl Planner {
     /// A planner at its start. Every module is due: recovery is the only start.
     pub fn new(settings: Settings, start: Start, now: Tick) -> Planner {
-        let modules = start.modules.into_iter().map(|(name, ledger, fields_known)| {
-            let scan = match ledger.scan {
-                Some(scan) => ScanPlan::Going(scan),
-                None => ScanPlan::Wanted { sweep: false },
-            };
-            let plan = ModulePlan {
-                fields_known,
-                whole_records: settings.whole_records.get(&name).copied().unwrap_or(false),
-                proved: ledger.complete_through,
-                scan,
-                catch_up_at: now.after(settings.catch_up_every),
-                sweep_at: now.after(settings.sweep_every),
-                lane: Backoff::default(),
-                trouble: None,
-            };
-            (name, plan)
+        let modules = start.modules.into_iter().map(|module| {
+            (module.name.clone(), ModulePlan::new(module, settings.catch_up_every, now))
         });
         Planner {
             token: match start.token {
@@ -199,6 +201,7 @@ impl Planner {
             in_the_air: None,
             give_up: None,
             starved: None,
+            deaf_scans: 0,
             dice: fastrand::Rng::with_seed(settings.seed),
             settings,
         }
@@ -214,7 +217,7 @@ impl Planner {
         credits: &Credits,
     ) -> Next {
         self.hear(input, now);
-        self.schedule(now);
+        self.schedule(now, upstream_now);
         self.starved = None;
         let next = self.decide(now, upstream_now, credits);
         if let Next::Do(action) = &next {
@@ -238,6 +241,11 @@ impl Planner {
         self.starved
     }
 
+    /// Whether callbacks do not reach us, although the channel is open.
+    pub fn is_deaf(&self) -> bool {
+        self.deaf_scans >= learn::DEAF_SCANS
+    }
+
     /// How upstream stands.
     pub fn upstream(&self) -> &Upstream {
         &self.upstream
@@ -258,13 +266,16 @@ impl Planner {
         match input {
             Input::Nothing => {}
             Input::Arrived(items) => self.waiting.add(items, now),
-            Input::SyncAsked { module, sweep } => {
+            Input::SyncAsked { module, kind } => {
                 let asked = |name: &ModuleName| module.as_ref().is_none_or(|module| module == name);
                 for (_, plan) in self.modules.iter_mut().filter(|(name, _)| asked(name)) {
-                    plan.want(sweep);
+                    plan.want(kind);
                     plan.lane.clear();
                 }
                 self.line.clear();
+            }
+            Input::TurnedAway => {
+                self.modules.values_mut().for_each(|plan| plan.want(ScanKind::CatchUp));
             }
             Input::RenewalAsked => {
                 self.channel.as_mut().into_iter().for_each(ChannelPlan::ask_renewal);
@@ -279,16 +290,17 @@ impl Planner {
     }
 
     /// Makes due what time or a gap in the channel has made due.
-    fn schedule(&mut self, now: Tick) {
+    fn schedule(&mut self, now: Tick, upstream_now: Option<UpstreamTime>) {
         let gap = self.channel.as_mut().is_some_and(ChannelPlan::take_interruption);
         for plan in self.modules.values_mut() {
-            if plan.sweep_at <= now {
-                plan.sweep_at = now.after(self.settings.sweep_every);
-                plan.want(true);
-            }
             if gap || plan.catch_up_at <= now {
-                plan.catch_up_at = now.after(self.settings.catch_up_every);
-                plan.want(false);
+                plan.catch_up_at = now.after(plan.catch_up_every);
+                plan.want(ScanKind::CatchUp);
+            }
+            for (kind, due) in plan.due_by_upstream(&self.settings) {
+                if upstream_now.is_some_and(|time| due <= time) {
+                    plan.want(kind);
+                }
             }
         }
     }
@@ -301,7 +313,7 @@ impl Planner {
             return Next::WaitUntil(self.line.until());
         }
         let Some((purpose, action)) = self.wanted(now, upstream_now) else {
-            return Next::WaitUntil(self.wake(now));
+            return Next::WaitUntil(self.wake(now, upstream_now));
         };
         if !credits.allow(purpose, upstream_now) {
             // What is less urgent leaves more untouched, so that nothing else may be done either.
@@ -354,11 +366,8 @@ impl Planner {
             if self.waiting.has_scanned(name) {
                 continue;
             }
-            if let (ScanPlan::Wanted { sweep }, Some(time)) = (&plan.scan, upstream_now) {
-                plan.scan = ScanPlan::Going(match plan.proved {
-                    Some(proved) if !sweep => Scan::catch_up(proved, time),
-                    Some(_) | None => Scan::whole(time),
-                });
+            if let (ScanPlan::Wanted { kind }, Some(time)) = (&plan.scan, upstream_now) {
+                plan.scan = ScanPlan::Going(plan.begin(*kind, time));
             }
             let purpose = plan.purpose();
             match &plan.scan {
@@ -376,15 +385,17 @@ impl Planner {
         None
     }
 
-    fn wake(&self, now: Tick) -> Tick {
+    fn wake(&self, now: Tick, upstream_now: Option<UpstreamTime>) -> Tick {
         let usable = |module: &ModuleName| self.modules.get(module).is_some_and(|m| m.fields_known);
         let channel = self.channel.as_ref().and_then(|channel| channel.wake(now));
         let waiting = self.waiting.wake(usable);
         let modules = self.modules.values().flat_map(|plan| {
             let lane = (!plan.lane.is_over(now)).then_some(plan.lane.until());
-            [Some(plan.catch_up_at), Some(plan.sweep_at), lane]
+            let due = plan.due_by_upstream(&self.settings).filter(|(kind, _)| !plan.wants(*kind));
+            let due = due.filter_map(|(_, due)| Some(now.after(due.since(upstream_now?))));
+            [Some(plan.catch_up_at), lane].into_iter().flatten().chain(due)
         });
-        let first = modules.chain([channel, waiting]).flatten().min();
+        let first = modules.chain(channel).chain(waiting).min();
         first.unwrap_or(now.after(self.settings.catch_up_every)).max(now.after(SHORTEST_WAIT))
     }
 }

@@ -1,9 +1,17 @@
 //! One module's plan: what it needs, which scan goes on, when the next is due.
 
+use std::time::Duration;
+
 use crate::mirror::backoff::Backoff;
 use crate::mirror::credits::Purpose;
-use crate::mirror::ledger::Scan;
+use crate::mirror::ledger::{Scan, ScanKind};
 use crate::mirror::time::{Tick, UpstreamTime};
+
+use super::{ModuleStart, Settings};
+
+/// While callbacks are being missed, catch-up comes up to this many times as often as configured:
+/// eight catch-ups an hour more cost a few hundred credits a day.
+const MOST_EAGER: u32 = 8;
 
 /// What is planned for a module.
 #[derive(Debug)]
@@ -11,9 +19,13 @@ pub(super) struct ModulePlan {
     pub(super) fields_known: bool,
     pub(super) whole_records: bool,
     pub(super) proved: Option<UpstreamTime>,
+    pub(super) unstamped: bool,
     pub(super) scan: ScanPlan,
     pub(super) catch_up_at: Tick,
-    pub(super) sweep_at: Tick,
+    pub(super) catch_up_every: Duration,
+    pub(super) swept: Option<UpstreamTime>,
+    pub(super) refreshed: Option<UpstreamTime>,
+    pub(super) refresh_every: Option<Duration>,
     pub(super) lane: Backoff,
     pub(super) trouble: Option<String>,
 }
@@ -24,12 +36,33 @@ pub(super) enum ScanPlan {
     /// None is due.
     Idle,
     /// One is to begin as soon as upstream's time is known.
-    Wanted { sweep: bool },
+    Wanted { kind: ScanKind },
     /// One goes on there.
     Going(Scan),
 }
 
 impl ModulePlan {
+    /// A module at the start: a scan that was going on goes on, else a catch-up is due.
+    pub(super) fn new(start: ModuleStart, every: Duration, now: Tick) -> ModulePlan {
+        ModulePlan {
+            fields_known: start.fields_known,
+            whole_records: start.whole_records,
+            proved: start.ledger.complete_through,
+            unstamped: start.ledger.unstamped,
+            scan: match start.ledger.scan {
+                Some(scan) => ScanPlan::Going(scan),
+                None => ScanPlan::Wanted { kind: ScanKind::CatchUp },
+            },
+            catch_up_at: now.after(every),
+            catch_up_every: every,
+            swept: start.ledger.last_sweep,
+            refreshed: start.ledger.last_refresh,
+            refresh_every: start.refresh_every,
+            lane: Backoff::default(),
+            trouble: None,
+        }
+    }
+
     /// Whether its fields are to be read now.
     pub(super) fn needs_fields(&self, now: Tick) -> bool {
         !self.fields_known && self.lane.is_over(now)
@@ -42,22 +75,71 @@ impl ModulePlan {
 
     /// What its scan is for: only a copy that was proved complete before can wait for the next.
     pub(super) fn purpose(&self) -> Purpose {
-        let whole = match &self.scan {
-            ScanPlan::Going(scan) => scan.whole,
-            ScanPlan::Wanted { sweep } => *sweep,
-            ScanPlan::Idle => false,
+        let kind = match &self.scan {
+            ScanPlan::Going(scan) => scan.kind,
+            ScanPlan::Wanted { kind } => *kind,
+            ScanPlan::Idle => ScanKind::CatchUp,
         };
-        if whole && self.proved.is_some() { Purpose::Sweep } else { Purpose::CatchUp }
+        match kind {
+            ScanKind::Sweep | ScanKind::Refresh if self.proved.is_some() => Purpose::Sweep,
+            ScanKind::Sweep | ScanKind::Refresh | ScanKind::CatchUp => Purpose::CatchUp,
+        }
     }
 
-    /// A scan is due. One that goes on is not begun anew, unless the whole is asked for.
-    pub(super) fn want(&mut self, sweep: bool) {
-        match &self.scan {
-            ScanPlan::Going(scan) if scan.whole || !sweep => {}
-            ScanPlan::Wanted { sweep: true } => {}
-            ScanPlan::Idle | ScanPlan::Wanted { sweep: false } | ScanPlan::Going(_) => {
-                self.scan = ScanPlan::Wanted { sweep };
-            }
+    /// A scan is due. One that goes on is not begun anew, unless more is to be looked at.
+    pub(super) fn want(&mut self, kind: ScanKind) {
+        if !self.wants(kind) {
+            self.scan = ScanPlan::Wanted { kind };
         }
+    }
+
+    /// Whether a scan of this kind, or of more, is due or going on.
+    pub(super) fn wants(&self, kind: ScanKind) -> bool {
+        match &self.scan {
+            ScanPlan::Going(scan) => kind <= scan.kind,
+            ScanPlan::Wanted { kind: wanted } => kind <= *wanted,
+            ScanPlan::Idle => false,
+        }
+    }
+
+    /// The scan of this kind, begun at `now`. What cannot be found by time is found by looking at
+    /// the whole.
+    pub(super) fn begin(&self, kind: ScanKind, now: UpstreamTime) -> Scan {
+        let proved = self.proved.filter(|_| kind == ScanKind::CatchUp && !self.unstamped);
+        let catch_up = proved.and_then(|proved| Scan::catch_up(proved, now));
+        catch_up.unwrap_or_else(|| Scan::whole(kind.max(ScanKind::Sweep), now))
+    }
+
+    /// When the next sweep and the next refresh are due, by upstream's clock: a device that is
+    /// switched off every night would never come to them by its own.
+    pub(super) fn due_by_upstream(
+        &self,
+        settings: &Settings,
+    ) -> impl Iterator<Item = (ScanKind, UpstreamTime)> + use<> {
+        let sweep = self.swept.map(|last| (ScanKind::Sweep, last.after(settings.sweep_every)));
+        let every = self.refresh_every.filter(|_| self.proved.is_some());
+        let refresh = every.map(|every| {
+            let last = self.refreshed.unwrap_or(UpstreamTime::EPOCH);
+            (ScanKind::Refresh, last.after(every))
+        });
+        sweep.into_iter().chain(refresh)
+    }
+
+    /// A scan has ended that found so many changes which no callback had announced.
+    pub(super) fn finished(&mut self, scan: &Scan, usual: Duration, now: Tick) {
+        self.proved = self.proved.max(Some(scan.started));
+        if scan.kind >= ScanKind::Sweep {
+            self.swept = Some(scan.started);
+            self.unstamped = scan.seen > 0 && !scan.stamped;
+        }
+        if scan.kind == ScanKind::Refresh {
+            self.refreshed = Some(scan.started);
+        }
+        self.catch_up_every = match scan.missed {
+            0 => self.catch_up_every.saturating_mul(2).min(usual),
+            _ => (self.catch_up_every / 2).max(usual / MOST_EAGER),
+        };
+        self.catch_up_at = self.catch_up_at.min(now.after(self.catch_up_every));
+        self.scan = ScanPlan::Idle;
     }
 }

@@ -39,14 +39,16 @@ fn denied(scope: Scope) -> Outcome {
 
 impl Talk {
     fn new(channel: bool, modules: &[&str]) -> Talk {
-        let settings = Settings {
-            catch_up_every: HOUR,
-            sweep_every: 24 * HOUR,
-            whole_records: BTreeMap::new(),
-            seed: 1,
-        };
-        let ledger = Ledger { complete_through: Some(upstream(Tick::ORIGIN)), ..Ledger::default() };
-        let modules = modules.iter().map(|module| (name(module), ledger.clone(), true));
+        let settings = Settings { catch_up_every: HOUR, sweep_every: 24 * HOUR, seed: 1 };
+        let proved = Some(upstream(Tick::ORIGIN));
+        let ledger = Ledger { complete_through: proved, last_sweep: proved, ..Ledger::default() };
+        let modules = modules.iter().map(|module| ModuleStart {
+            name: name(module),
+            ledger: ledger.clone(),
+            fields_known: true,
+            whole_records: false,
+            refresh_every: None,
+        });
         let start = Start {
             token: None,
             channel: channel.then(|| ChannelPlan::new(None, HOUR)),
@@ -282,7 +284,7 @@ fn a_day_of_quiet_is_quiet() {
 fn who_asks_for_a_sweep_gets_the_whole_listed() {
     let mut talk = Talk::new(false, &["Deals", "Leads"]);
     talk.run();
-    let asked = Input::SyncAsked { module: Some(name("Leads")), sweep: true };
+    let asked = Input::SyncAsked { module: Some(name("Leads")), kind: ScanKind::Sweep };
     talk.planner.hear(asked, talk.now);
     let Action::ReadPage(module, scan) = talk.action() else { panic!("a page") };
     assert_eq!((module, scan.next), (name("Leads"), Position::START));
