@@ -79,6 +79,16 @@ pub struct Access {
     pub api_domain: Option<String>,
     /// When it expires (upstream time).
     pub expires: UpstreamTime,
+    /// The fingerprint of the refresh token that it was granted for: after a new login it is
+    /// somebody else's.
+    #[serde(default)]
+    pub login: String,
+}
+
+/// The fingerprint of a refresh token, by which it can be recognised but not guessed.
+pub fn login_fingerprint(refresh_token: &Secret) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, refresh_token.reveal().as_bytes());
+    hexadecimal(&digest.as_ref()[..16])
 }
 
 /// The identity cannot be read or kept.
@@ -119,9 +129,9 @@ impl Identity {
         self.content.channel.as_ref()
     }
 
-    /// The access token last granted.
-    pub fn access(&self) -> Option<&Access> {
-        self.content.access.as_ref()
+    /// The access token last granted for this login.
+    pub fn access(&self, login: &str) -> Option<&Access> {
+        self.content.access.as_ref().filter(|access| access.login == login)
     }
 
     /// The id of our channel: the configured one, else the one kept, else a new one at random.
@@ -212,7 +222,8 @@ impl Content {
         });
         let access = self.access.as_ref().map(|access| {
             let (token, expires) = (access.token.reveal(), access.expires);
-            json!({ "token": token, "api_domain": access.api_domain, "expires": expires })
+            let (domain, login) = (&access.api_domain, &access.login);
+            json!({ "token": token, "api_domain": domain, "expires": expires, "login": login })
         });
         Secret::new(json!({ "channel": channel, "access": access }).to_string())
     }

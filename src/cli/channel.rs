@@ -144,7 +144,7 @@ fn show(config: &Config, json: bool) -> Result<(), Failure> {
     let transport = Arc::new(transport(config)?);
     let clock = Arc::new(DeviceClock);
     let spent = Spending::default();
-    let mut line = Line::new(config, credentials, transport, clock, identity.access(), spent);
+    let mut line = Line::new(config, credentials, transport, clock, &identity, spent);
     let rows = match line.channel_rows(id) {
         Err(Trouble::TokenRefused { .. }) => line.refresh().and_then(|_| line.channel_rows(id)),
         rows => rows,

@@ -37,7 +37,10 @@ pub(super) fn run(config: &Config, code: &Secret, json: bool) -> Result<(), Fail
     if json {
         return print(&format!("{}\n", json!({ "credentials": path })));
     }
-    print(&format!("logged in; the refresh token is kept in {}\n", path.display()))
+    print(&format!(
+        "logged in; the refresh token is kept in {}; restart a running daemon\n",
+        path.display()
+    ))
 }
 
 /// Trouble with the accounts service as the end of a command.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::{Config, Operation};
-use crate::mirror::channel::{ChannelAction, ChannelOutcome, Desired};
+use crate::mirror::channel::{ChannelAction, ChannelOutcome, Desired, Shown};
 use crate::mirror::planner::Outcome;
 use crate::mirror::record::ChannelId;
 use crate::secret::Secret;
@@ -53,9 +53,11 @@ impl Heart {
     fn show(&mut self, desired: &Desired) -> Result<ChannelOutcome, Stop> {
         let rows = self.line.channel_rows(desired.id)?;
         let shown = desired.compare(&rows, &self.channel_tokens());
-        let expires = rows.iter().filter_map(|row| row.expires).min();
-        let left = expires.zip(self.line.upstream_now()).map(|(expires, now)| expires.since(now));
-        Ok(ChannelOutcome::Shown(shown, left.unwrap_or_default()))
+        let left = match (&shown, self.line.upstream_now()) {
+            (Shown::Matches(expires), Some(now)) => expires.since(now),
+            (Shown::Matches(_) | Shown::Absent | Shown::Differs(_), _) => Duration::ZERO,
+        };
+        Ok(ChannelOutcome::Shown(shown, left))
     }
 
     /// Opens or renews. The token is kept before it is sent.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::config::{Config, Upstream};
 use crate::credentials::Credentials;
-use crate::identity::{Access, api_origin};
+use crate::identity::{Access, Identity, api_origin, login_fingerprint};
 use crate::mirror::channel::Row;
 use crate::mirror::credits::{Credits, Spending};
 use crate::mirror::origin::Origin;
@@ -43,16 +43,18 @@ pub struct Line {
 }
 
 impl Line {
-    /// A line that has not been used yet; `access` is the token kept from the last run,
-    /// `spent` the credits.
+    /// A line that has not been used yet; `identity` has the token kept from the last run, `spent`
+    /// the credits.
     pub fn new(
         config: &Config,
         credentials: Credentials,
         transport: Arc<dyn Transport>,
         clock: Arc<dyn Clock>,
-        access: Option<&Access>,
+        identity: &Identity,
         spent: Spending,
     ) -> Line {
+        let login = credentials.refresh_token.as_ref().map(login_fingerprint);
+        let access = login.and_then(|login| identity.access(&login));
         Line {
             upstream: config.upstream.clone(),
             credentials,
@@ -172,7 +174,8 @@ impl Line {
         let reply = self.send(&request)?;
         let grant = token::parse(&reply)?;
         let expires = self.upstream_now().unwrap_or(UpstreamTime::EPOCH).after(grant.life);
-        let access = Access { token: grant.access, api_domain: grant.api_domain, expires };
+        let login = login_fingerprint(&refresh);
+        let access = Access { token: grant.access, api_domain: grant.api_domain, expires, login };
         self.access = Some(access.clone());
         Ok((grant.life, access))
     }

@@ -154,7 +154,7 @@ impl Heart {
         let modules = load_modules(config, &store)?;
         let inbox = take_over_inbox(&store, &modules)?;
         let spent = store.spending()?;
-        let line = Line::new(config, credentials, transport, clock, identity.access(), spent);
+        let line = Line::new(config, credentials, transport, clock, &identity, spent);
         let start = Start {
             token: line.kept_token_life(),
             channel: desired.as_ref().map(|_| {
