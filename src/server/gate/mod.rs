@@ -82,9 +82,9 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             // Each costs a thread and about 60 KiB; upstream's callbacks come a few at a time.
-            connections: 64,
+            connections: 128,
             // Upstream calls from few addresses, so not less; nobody may take all places.
-            per_address: 32,
+            per_address: 64,
             one_peer: false,
             // Several round trips over a satellite, and a key operation on a slow board.
             handshake: Duration::from_secs(10),
