@@ -18,8 +18,7 @@ pub fn start(wanted: Option<&str>) {
         .filter_module("tiny_http", LevelFilter::Off)
         .format(|out, record| {
             let level = record.level().as_str().to_lowercase();
-            let place = record.target().split("::").last().unwrap_or_default();
-            writeln!(out, "{level}: {place}: {}", record.args())
+            writeln!(out, "{level}: {}", record.args())
         })
         .init();
 }

@@ -1,3 +1,171 @@
-//! bench
+//! Measurements: what the agent does in a second, how soon, and what it takes. Not tests: nothing
+//! here fails for being slow.
+//!
+//! `cargo run --release --example bench [-- OPTIONS] [WORKLOAD…]`. The agent runs as a process of
+//! its own; upstream is the simulator of the tests, which answers at once. Floors are measured
+//! beside, so that a figure tells what is the machine's and what is ours.
 
-fn main() {}
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lexopt::prelude::{Long, Short, Value};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+#[path = "../it/sim/mod.rs"]
+mod sim;
+
+#[path = "bench/acks.rs"]
+mod acks;
+#[path = "bench/agent.rs"]
+mod agent;
+#[path = "bench/bootstrap.rs"]
+mod bootstrap;
+#[path = "bench/figures.rs"]
+mod figures;
+mod home;
+#[path = "bench/lag.rs"]
+mod lag;
+#[path = "bench/load.rs"]
+mod load;
+#[path = "bench/machine.rs"]
+mod machine;
+#[path = "bench/reads.rs"]
+mod reads;
+#[path = "bench/wire.rs"]
+mod wire;
+
+use figures::Table;
+
+const HELP: &str = "\
+Measures the agent against a simulated upstream; about a minute and a half for all.
+
+Usage: cargo run --release --example bench -- [--quick] [WORKLOAD...]
+
+Workloads:
+  acks        callbacks acknowledged per second, at 1, 8 and 64 callers
+  lag         from a callback's answer until the change can be read
+  reads       reads per second, by id and by page
+  bootstrap   records per second the first time a module is mirrored
+  rest        memory, threads and writes when nothing happens
+
+Options:
+  --quick     one short repetition of each, for a first look
+  --dir DIR   measure in DIR instead of beside the program: another disk has other figures
+  --help
+
+Each figure is the median of three repetitions; the spread is from the least to the greatest.
+";
+
+/// A workload's name and what it does.
+type Workload = (&'static str, fn(&Bench) -> io::Result<Table>);
+
+const WORKLOADS: [Workload; 5] = [
+    ("acks", acks::run),
+    ("lag", lag::run),
+    ("reads", reads::run),
+    ("bootstrap", bootstrap::run),
+    ("rest", bootstrap::rest),
+];
+
+/// How much is measured, and where.
+struct Bench {
+    directory: PathBuf,
+    repetitions: usize,
+    /// How long a repetition puts its load on.
+    span: Duration,
+    /// Changes that one repetition of `lag` follows.
+    rounds: usize,
+    /// Records that are bootstrapped.
+    records: usize,
+    /// How long the agent is watched at rest: beyond the store's own flushes every 5 s.
+    rest: Duration,
+}
+
+impl Bench {
+    fn whole(directory: PathBuf) -> Bench {
+        let (span, rest) = (Duration::from_millis(800), Duration::from_secs(6));
+        Bench { directory, repetitions: 3, span, rounds: 100, records: 20_000, rest }
+    }
+
+    fn quick(self) -> Bench {
+        let (span, rest) = (Duration::from_millis(300), Duration::from_secs(2));
+        Bench { repetitions: 1, span, rounds: 50, records: 4_000, rest, ..self }
+    }
+}
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    if let (Some(first), Some(config)) = (arguments.next(), arguments.next()) {
+        if first == agent::ARGUMENT {
+            return agent::be(&config);
+        }
+    }
+    let done = match parse(lexopt::Parser::from_env()) {
+        Ok(Some((bench, chosen))) => measure(&bench, &chosen),
+        Ok(None) => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("bench: {error}; see --help");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse(mut parser: lexopt::Parser) -> Result<Option<(Bench, Vec<Workload>)>, lexopt::Error> {
+    let (mut quick, mut directory, mut chosen) = (false, None, Vec::new());
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("quick") => quick = true,
+            Long("dir") => directory = Some(PathBuf::from(parser.value()?)),
+            Long("help") | Short('h') => return Ok(None),
+            Value(word) => {
+                let named = WORKLOADS.iter().find(|(name, _)| word == *name);
+                chosen.push(*named.ok_or("there is no such workload")?);
+            }
+            _ => return Err(argument.unexpected()),
+        }
+    }
+    if chosen.is_empty() {
+        chosen.extend(WORKLOADS);
+    }
+    let beside = || agent::place().map_err(|error| lexopt::Error::from(error.to_string()));
+    let bench = Bench::whole(directory.map_or_else(beside, Ok)?);
+    Ok(Some((if quick { bench.quick() } else { bench }, chosen)))
+}
+
+fn measure(bench: &Bench, chosen: &[Workload]) -> io::Result<()> {
+    let name = format!("bench-{}", std::process::id());
+    let directory = bench.directory.canonicalize()?.join(name);
+    std::fs::create_dir(&directory)?;
+    let removed = directory.clone();
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            let _ = std::fs::remove_dir_all(&removed);
+            std::process::exit(130);
+        }
+    });
+    println!("{}\n", machine::facts(&directory));
+    let bench = Bench { directory: directory.clone(), ..*bench };
+    let began = Instant::now();
+    let done = chosen.iter().try_for_each(|(_, run)| {
+        println!("{}", run(&bench)?);
+        Ok(())
+    });
+    std::fs::remove_dir_all(&directory)?;
+    println!("took {:.0} s", began.elapsed().as_secs_f64());
+    done
+}

@@ -1,0 +1,61 @@
+//! Several callers, each asking one thing after another for a while.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::figures::Sample;
+use super::wire::Wire;
+
+/// What is asked for how long.
+pub(crate) struct Load<'a> {
+    pub(crate) address: SocketAddr,
+    /// Sent in turn, again and again.
+    pub(crate) requests: &'a [Vec<u8>],
+    pub(crate) callers: usize,
+    /// Whether a caller keeps its connection; else each request has one of its own.
+    pub(crate) kept: bool,
+    pub(crate) span: Duration,
+}
+
+impl Load<'_> {
+    /// Puts the load on. Any status but 200 is an error: what is refused is quickly done.
+    pub(crate) fn run(&self) -> io::Result<Sample> {
+        let turn = AtomicUsize::new(fastrand::usize(..self.requests.len()));
+        let began = Instant::now();
+        let each: Vec<io::Result<Vec<Duration>>> = thread::scope(|scope| {
+            let callers: Vec<_> =
+                (0..self.callers).map(|_| scope.spawn(|| self.call(&turn, began))).collect();
+            let joined = callers.into_iter().map(|caller| caller.join());
+            joined.map(|done| done.expect("a caller does not panic")).collect()
+        });
+        let elapsed = began.elapsed();
+        let mut latencies = Vec::new();
+        for own in each {
+            latencies.extend(own?);
+        }
+        Ok(Sample::new(latencies, elapsed))
+    }
+
+    fn call(&self, turn: &AtomicUsize, began: Instant) -> io::Result<Vec<Duration>> {
+        let mut latencies = Vec::new();
+        let mut wire = None;
+        while began.elapsed() < self.span {
+            let number = turn.fetch_add(1, Ordering::Relaxed) % self.requests.len();
+            let asked = Instant::now();
+            let mut used = match wire.take() {
+                Some(wire) => wire,
+                None => Wire::connect(self.address)?,
+            };
+            let status = used.ask(&self.requests[number])?;
+            latencies.push(asked.elapsed());
+            if status != 200 {
+                return Err(io::Error::other(format!("answered {status} instead of 200")));
+            }
+            wire = self.kept.then_some(used);
+        }
+        Ok(latencies)
+    }
+}

@@ -1,0 +1,97 @@
+//! A client that costs little: one connection, requests as ready bytes, one buffer for replies.
+//! It reads what the agent, the simulator and tiny_http write, and no more of HTTP.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// Far more than any reply takes on a machine that is not stuck.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What is read at once: a page of 200 records is some of these.
+const PIECE: usize = 64 << 10;
+
+/// A connection.
+pub(crate) struct Wire {
+    stream: TcpStream,
+    bytes: Vec<u8>,
+    filled: usize,
+    body: std::ops::Range<usize>,
+}
+
+impl Wire {
+    pub(crate) fn connect(address: SocketAddr) -> io::Result<Wire> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Wire { stream, bytes: vec![0; PIECE], filled: 0, body: 0..0 })
+    }
+
+    /// Sends a request and reads its reply whole; the status.
+    pub(crate) fn ask(&mut self, request: &[u8]) -> io::Result<u16> {
+        self.stream.write_all(request)?;
+        self.filled = 0;
+        let (status, head, length) = loop {
+            self.read_more()?;
+            if let Some(found) = parse_head(&self.bytes[..self.filled])? {
+                break found;
+            }
+        };
+        self.body = head..head + length;
+        while self.filled < self.body.end {
+            self.read_more()?;
+        }
+        Ok(status)
+    }
+
+    /// The body of the last reply.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.bytes[self.body.clone()]
+    }
+
+    fn read_more(&mut self) -> io::Result<()> {
+        if self.filled == self.bytes.len() {
+            self.bytes.resize(self.filled * 2, 0);
+        }
+        match self.stream.read(&mut self.bytes[self.filled..])? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            count => {
+                self.filled += count;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Status, length of the head and of the body; `None` while the head is not whole.
+fn parse_head(bytes: &[u8]) -> io::Result<Option<(u16, usize, usize)>> {
+    let mut headers = [httparse::EMPTY_HEADER; 32];
+    let mut reply = httparse::Response::new(&mut headers);
+    let head = match reply.parse(bytes).map_err(io::Error::other)? {
+        httparse::Status::Complete(head) => head,
+        httparse::Status::Partial => return Ok(None),
+    };
+    let mut length = 0;
+    for header in reply.headers.iter() {
+        if header.name.eq_ignore_ascii_case("content-length") {
+            let text = std::str::from_utf8(header.value).map_err(io::Error::other)?;
+            length = text.parse().map_err(io::Error::other)?;
+        }
+    }
+    Ok(Some((reply.code.unwrap_or(0), head, length)))
+}
+
+/// A request without a body.
+pub(crate) fn get(target: &str) -> Vec<u8> {
+    format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").into_bytes()
+}
+
+/// A request that sends JSON; `close` asks for the connection to be closed after it.
+pub(crate) fn post(target: &str, body: &str, close: bool) -> Vec<u8> {
+    let connection = if close { "Connection: close\r\n" } else { "" };
+    let length = body.len();
+    format!(
+        "POST {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n{connection}\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
+}

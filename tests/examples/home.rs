@@ -1,0 +1,127 @@
+//! A home for an agent that talks to the simulator: a directory with a real configuration and
+//! credentials file, and two free ports. It starts nothing.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::sim::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN};
+
+/// The path at which the agent receives callbacks.
+pub(crate) const CALLBACK_PATH: &str = "/callback/4f1c9a";
+
+/// What the configuration says beside addresses and paths.
+pub(crate) struct Wishes<'a> {
+    /// What is mirrored.
+    pub(crate) modules: &'a [&'a str],
+    /// The life that is asked for the channel.
+    pub(crate) lifetime: &'a str,
+    /// From one catch-up to the next.
+    pub(crate) catch_up_every: &'a str,
+}
+
+/// A directory for an agent, and its addresses.
+pub(crate) struct Home {
+    directory: PathBuf,
+    temporary: bool,
+    /// Where the agent receives callbacks.
+    pub(crate) callbacks: SocketAddr,
+    /// Where the agent answers local programs.
+    pub(crate) local: SocketAddr,
+    /// Nobody else gets the ports before the agent is about to take them.
+    held: Vec<TcpListener>,
+}
+
+impl Home {
+    /// A home in this directory. A temporary one is made here and removed when it is dropped;
+    /// another one may have been there before, and stays.
+    pub(crate) fn at(directory: &Path, temporary: bool) -> io::Result<Home> {
+        DirBuilder::new().recursive(!temporary).mode(0o700).create(directory)?;
+        let directory = directory.canonicalize()?;
+        let (callbacks, local) = (free_port()?, free_port()?);
+        Ok(Home {
+            directory,
+            temporary,
+            callbacks: callbacks.local_addr()?,
+            local: local.local_addr()?,
+            held: vec![callbacks, local],
+        })
+    }
+
+    /// The configuration file.
+    pub(crate) fn configuration(&self) -> PathBuf {
+        self.directory.join("crmirror.toml")
+    }
+
+    /// The agent's store.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.directory.join("store")
+    }
+
+    /// Writes configuration and credentials for an upstream at `origin`.
+    pub(crate) fn furnish(&self, origin: &str, wishes: &Wishes<'_>) -> io::Result<()> {
+        let credentials = serde_json::json!({
+            "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "refresh_token": REFRESH_TOKEN,
+        });
+        let path = self.directory.join("credentials.json");
+        write_private(&path, &format!("{credentials:#}\n"))?;
+        let mut text = format!(
+            "# Written by an example: upstream is a simulator on this machine.\n\
+             [upstream]\n\
+             accounts = \"{origin}\"\n\
+             api = \"{origin}\"\n\
+             credentials = \"credentials.json\"\n\
+             [channel]\n\
+             notify_url = \"https://kiosk.example.com{CALLBACK_PATH}\"\n\
+             lifetime = \"{}\"\n\
+             [callbacks]\n\
+             listen = \"{}\"\n\
+             [local]\n\
+             listen = \"{}\"\n\
+             [store]\n\
+             path = {}\n\
+             [catch_up]\n\
+             every = \"{}\"\n",
+            wishes.lifetime,
+            self.callbacks,
+            self.local,
+            serde_json::Value::from(self.store().to_string_lossy()),
+            wishes.catch_up_every,
+        );
+        for module in wishes.modules {
+            text.push_str(&format!("[[module]]\nname = \"{module}\"\n"));
+        }
+        fs::write(self.configuration(), text)
+    }
+
+    /// Lets the ports go, for the agent to take them.
+    pub(crate) fn release(&mut self) {
+        self.held.clear();
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        if self.temporary {
+            // What cannot be removed is found by its name.
+            let _ = fs::remove_dir_all(&self.directory);
+        }
+    }
+}
+
+/// Locks what threads of an example share; one that panicked has told so already.
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn free_port() -> io::Result<TcpListener> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+}
+
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let open = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+    open.and_then(|mut file: File| file.write_all(text.as_bytes()))
+}
