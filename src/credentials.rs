@@ -146,8 +146,8 @@ impl fmt::Display for CredentialsError {
         write!(f, "{}: ", self.file.display())?;
         match &self.fault {
             Fault::NoFile => f.write_str(
-                "no such file; write {\"client_id\": \"…\", \"client_secret\": \"…\"} into it, then \
-                 run: crmirror login --code CODE",
+                "no such file; write {\"client_id\": \"…\", \"client_secret\": \"…\"} into it, \
+                 then run: crmirror login --code CODE",
             ),
             Fault::Forbidden => f.write_str(
                 "permission denied; run as the daemon's user, or make the file belong to it",

@@ -7,9 +7,9 @@
 //!                            ↘ upstream ────────↗
 //! ```
 //!
-//! `mirror` is pure and decides. `upstream`, `store` and `server` do; the first two do not know each
-//! other, and `server` does not know `upstream`. `heart` asks `mirror` what to do and does it with
-//! `upstream` and `store`. `daemon` wires. Nobody imports `daemon`.
+//! `mirror` is pure and decides. `upstream`, `store` and `server` do; the first two do not know
+//! each other, and `server` does not know `upstream`. `heart` asks `mirror` what to do and does it
+//! with `upstream` and `store`. `daemon` wires. Nobody imports `daemon`.
 //!
 //! # In which order to read
 //!

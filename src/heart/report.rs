@@ -108,8 +108,7 @@ impl Heart {
         if now.deaf && !before.deaf {
             log::warn!(
                 "changes are found that no callback announced: the channel is renewed; \
-                 see whether {} reaches this device",
-                self.desired.as_ref().map_or("the notify_url", |desired| &desired.notify_url)
+                 see whether its notify_url reaches this device"
             );
         }
         if now.channel != before.channel {

@@ -41,8 +41,8 @@ pub struct Notification {
     pub server_time: Option<i64>,
 }
 
-/// What happened to a record. Callbacks carry `insert`/`update`/`delete`, subscriptions say
-/// `create`/`edit`/`delete`; both are understood (facts, first table).
+/// What happened to a record. Callbacks carry `insert`/`update`/`delete`, channels are
+/// opened for `create`/`edit`/`delete`; both are understood (facts, first table).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Operation {

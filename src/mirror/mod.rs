@@ -1,8 +1,8 @@
 //! The core. Pure: no clock, disk, network, thread or log.
 //!
-//! A callback becomes a [`callback::Notification`], its ids wait in [`waiting`], the [`planner`] says
-//! when they are fetched, [`merge`] folds what was seen into what is stored, and the [`ledger`] says
-//! what is thereby proved.
+//! A callback becomes a [`callback::Notification`], its ids wait in [`waiting`], the [`planner`]
+//! says when they are fetched, [`merge`] folds what was seen into what is stored, and the
+//! [`ledger`] says what is thereby proved.
 
 pub mod backoff;
 pub mod callback;

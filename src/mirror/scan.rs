@@ -5,9 +5,10 @@
 //! looked, *deleted* what went away; *settling* waits until every id that a page left in doubt has
 //! been fetched by its name. Only then is the copy proved complete through the scan's beginning.
 //!
-//! Upstream serves 2,000 records by page number and more by page token (facts §4.2). Where it offers
-//! no token, *modified* goes on by time: a new window from the last second seen. More records than
-//! a window holds may share one second (a mass import), and then that second is walked by id.
+//! Upstream serves 2,000 records by page number and more by page token (facts §4.2). Where it
+//! offers no token, *modified* goes on by time: a new window from the last second seen. More
+//! records than a window holds may share one second (a mass import), and then that second is walked
+//! by id.
 
 use std::time::Duration;
 

@@ -1,9 +1,10 @@
 //! Two kinds of time that never meet.
 //!
-//! [`Tick`] is ours: monotonic, counted from an arbitrary origin, good for waiting. [`UpstreamTime`]
-//! is theirs: what upstream writes into records and replies. The device's wall clock decides
-//! nothing: a board without a clock battery boots in 1970. What upstream's clock shows *now* is
-//! carried by [`UpstreamClock`], from the `Date` of its last reply and the ticks since then.
+//! [`Tick`] is ours: monotonic, counted from an arbitrary origin, good for waiting.
+//! [`UpstreamTime`] is theirs: what upstream writes into records and replies. The device's wall
+//! clock decides nothing: a board without a clock battery boots in 1970. What upstream's clock
+//! shows *now* is carried by [`UpstreamClock`], from the `Date` of its last reply and the ticks
+//! since then.
 //!
 //! This file is not a clock. Nothing here knows what time it is.
 

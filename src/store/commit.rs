@@ -15,8 +15,9 @@ use crate::mirror::ledger::Ledger;
 use crate::mirror::record::{ChangeKind, Entry, ModuleName, RecordId};
 use crate::mirror::time::UpstreamTime;
 
-/// Changes that are kept for readers of `/changes`; older ones give way. About 150 bytes each: 15 MB
-/// of data, some 50 MB on disk as sled keeps it, and weeks of changes for a reader that was away.
+/// Changes that are kept for readers of `/changes`; older ones give way. About 150 bytes each: 15
+/// MB of data, some 50 MB on disk as sled keeps it, and weeks of changes for a reader that was
+/// away.
 pub const CHANGE_LIMIT: u64 = 100_000;
 
 /// Changes that one commit removes beyond as many as it adds. Only a store that was written under a

@@ -2,10 +2,10 @@
 //!
 //! In order: our own lock; free space, with a ballast file to give up for it; sled's half-made
 //! snapshots, which would keep it from opening for ever (sled #1527); then sled itself, which can
-//! fail or panic. What sled can make anew from its log is removed and the opening retried, after which
-//! the content counts as unproved; what cannot be read then is moved aside, and the store starts
-//! empty: everything in it can be had from upstream. Nothing is mended for a reason that mending does not help: no permission, no space,
-//! another process.
+//! fail or panic. What sled can make anew from its log is removed and the opening retried, after
+//! which the content counts as unproved; what cannot be read then is moved aside, and the store
+//! starts empty: everything in it can be had from upstream. Nothing is mended for a reason that
+//! mending does not help: no permission, no space, another process.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -26,7 +26,8 @@ use crate::mirror::inbox::Quarantined;
 use crate::mirror::ledger::Ledger;
 use crate::mirror::record::ModuleName;
 
-/// sled's cache. It is no limit on memory, but keeps it near 70 MB under load; the default is 1 GiB.
+/// sled's cache. It is no limit on memory, but keeps it near 70 MB under load; the default is 1
+/// GiB.
 const CACHE: u64 = 16 << 20;
 
 /// Milliseconds between sled's own flushes, which also clean its file. Acknowledgements have

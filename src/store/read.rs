@@ -63,8 +63,8 @@ impl Store {
         self.run("list records", |db| self.live(db.range(range), limit))
     }
 
-    /// Ids of live records above `after` (from the lowest for `None`) up to and with `through`, from
-    /// the lowest up, at most `limit`.
+    /// Ids of live records above `after` (from the lowest for `None`) up to and with `through`,
+    /// from the lowest up, at most `limit`.
     pub fn ids_between(
         &self,
         module: &ModuleName,

@@ -19,7 +19,8 @@ pub const REPLY_LIMIT: usize = 16 << 20;
 
 /// Carries a request to upstream and brings the reply.
 pub trait Transport: Send + Sync {
-    /// Sends the request and reads the reply whole. A status of 4xx or 5xx is a reply, not an error.
+    /// Sends the request and reads the reply whole. A status of 4xx or 5xx is a reply, not an
+    /// error.
     fn send(&self, request: &Request) -> Result<Reply, TransportError>;
 }
 
@@ -97,8 +98,8 @@ impl fmt::Display for TransportError {
             TransportError::TimedOut(why) => write!(f, "no answer in time: {why}"),
             TransportError::Untrusted(why) => write!(
                 f,
-                "the certificate is not trusted: {why}; is there a proxy between? add its authority \
-                 as upstream.ca_file"
+                "the certificate is not trusted: {why}; is there a proxy between? add its \
+                 authority as upstream.ca_file"
             ),
             TransportError::WrongClock(why) => {
                 write!(f, "{why}; the device's clock is wrong, most likely: set the time")

@@ -1,10 +1,11 @@
 //! The tests, as one program.
 //!
-//! `config`, `wrong_config`, `credentials` what a person writes, and what is said when it is wrong ·
-//! `criteria` the search language · `store`, `store_open` the store against a model, and from
+//! `config`, `wrong_config`, `credentials` what a person writes, and what is said when it is wrong
+//! · `criteria` the search language · `store`, `store_open` the store against a model, and from
 //! whatever lies on the disk · `fsync` what the kernel was asked to bring to the disk · `gate` the
 //! door: framing, limits, TLS · `sim` the simulator of upstream, `sim_rules` that it is true to
-//! upstream · `scratch`, `directory` places on disk.
+//! upstream · `readme` that what README says is so · `tidy` that the house keeps its rules ·
+//! `scratch`, `directory` places on disk.
 
 // A test that cannot go on is to panic; clippy knows that of test functions, not of their helpers.
 #![allow(clippy::unwrap_used)]
@@ -15,9 +16,11 @@ mod criteria;
 mod directory;
 mod fsync;
 mod gate;
+mod readme;
 mod scratch;
 mod sim;
 mod sim_rules;
 mod store;
 mod store_open;
+mod tidy;
 mod wrong_config;

@@ -81,7 +81,8 @@ impl Criteria {
     /// A field and a text, in small letters, that every match has in it: a hint for an index.
     ///
     /// It is meant in the sense of `equals`: a number has this value, a date-time is this moment or
-    /// lies on this day, a lookup has this name or id, a list holds it. `None` says that no single text is required.
+    /// lies on this day, a lookup has this name or id, a list holds it. `None` says that no single
+    /// text is required.
     pub fn equality(&self) -> Option<(&FieldName, &str)> {
         let (field, text) = self.expression.equality()?;
         Some((&self.fields[field], text))
