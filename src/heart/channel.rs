@@ -53,9 +53,9 @@ impl Heart {
     fn show(&mut self, desired: &Desired) -> Result<ChannelOutcome, Stop> {
         let rows = self.line.channel_rows(desired.id)?;
         let shown = desired.compare(&rows, &self.channel_tokens());
-        let left = match (&shown, self.line.upstream_now()) {
-            (Shown::Matches(expires), Some(now)) => expires.since(now),
-            (Shown::Matches(_) | Shown::Absent | Shown::Differs(_), _) => Duration::ZERO,
+        let left = match &shown {
+            Shown::Matches(expires) => expires.since(self.line.guessed_now()),
+            Shown::Absent | Shown::Differs(_) => Duration::ZERO,
         };
         Ok(ChannelOutcome::Shown(shown, left))
     }
@@ -63,7 +63,7 @@ impl Heart {
     /// Opens or renews. The token is kept before it is sent.
     fn open(&mut self, desired: &Desired, action: ChannelAction) -> Result<ChannelOutcome, Stop> {
         let api = self.line.api()?;
-        let now = self.line.upstream_now().unwrap_or_else(|| self.line.wall());
+        let now = self.line.guessed_now();
         let expires = now.after(desired.lifetime);
         let token = self.identity.next_token(now, expires)?;
         self.publish();
@@ -74,8 +74,7 @@ impl Heart {
             }
         };
         let reply = self.line.call(&request)?;
-        let now = self.line.upstream_now().unwrap_or(now);
-        let outcome = channels::parse_grant(&reply, now);
+        let outcome = channels::parse_grant(&reply, self.line.guessed_now());
         if let ChannelOutcome::Granted { expires, life } = outcome {
             self.identity.token_granted(expires, life)?;
             self.renewals += 1;

@@ -37,6 +37,10 @@ pub struct Line {
     clock: Arc<dyn Clock>,
     access: Option<Access>,
     upstream_clock: Option<UpstreamClock>,
+    /// Whether upstream told its time itself; else its clock is only known to show no less.
+    told: bool,
+    /// The latest stamp of upstream's that we have seen.
+    latest_stamp: UpstreamTime,
     started: Tick,
     credits: Credits,
     calls: u64,
@@ -63,6 +67,8 @@ impl Line {
             clock,
             access: access.cloned(),
             upstream_clock: None,
+            told: false,
+            latest_stamp: UpstreamTime::EPOCH,
             credits: Credits::new(config.catch_up.credits_per_day.into(), spent),
             calls: 0,
         }
@@ -83,9 +89,29 @@ impl Line {
         self.clock.wall()
     }
 
-    /// Now, by upstream's clock, if it has told it.
+    /// Now, by upstream's clock, once it has answered. It may be later there, never earlier.
     pub fn upstream_now(&self) -> Option<UpstreamTime> {
         self.upstream_clock.map(|clock| clock.at(self.tick()))
+    }
+
+    /// Now, by upstream's clock, if it has told it.
+    pub fn told_now(&self) -> Option<UpstreamTime> {
+        self.upstream_now().filter(|_| self.told)
+    }
+
+    /// Now, as well as it can be guessed where upstream does not tell its time. It may be wrong in
+    /// either direction: good for what upstream checks itself, not for what is proved.
+    pub fn guessed_now(&self) -> UpstreamTime {
+        self.told_now().unwrap_or_else(|| self.wall().max(self.latest_stamp))
+    }
+
+    /// Takes in a stamp of upstream's: its clock has shown that. Where it does not tell its time,
+    /// nothing better is known; ours may be decades off.
+    pub fn note_stamp(&mut self, stamp: UpstreamTime) {
+        self.latest_stamp = self.latest_stamp.max(stamp);
+        if !self.told && self.upstream_now().is_some_and(|now| now < stamp) {
+            self.upstream_clock = Some(UpstreamClock::seen(stamp, self.tick()));
+        }
     }
 
     /// When upstream's clock will show this moment.
@@ -187,8 +213,8 @@ impl Line {
         Ok(reply)
     }
 
-    /// Takes over upstream's clock from a reply. Where upstream tells no time, ours stands in, as
-    /// nothing better is known.
+    /// Takes over upstream's clock from a reply. Where upstream tells no time, the latest stamp
+    /// stands in: scans then begin earlier than they must, which costs pages and loses nothing.
     fn note_time(&mut self, date: Option<UpstreamTime>, asked_at: Tick) {
         match date {
             Some(date) => {
@@ -202,13 +228,15 @@ impl Line {
                 let travelled = now.since(asked_at) + Duration::from_secs(2);
                 let keeps =
                     shown.is_some_and(|shown| shown > date && shown.since(date) <= travelled);
-                if !keeps {
+                if !keeps || !self.told {
                     self.upstream_clock = Some(clock);
                 }
+                self.told = true;
             }
             None if self.upstream_clock.is_none() => {
-                log::warn!("upstream does not tell its time; the device's clock stands in for it");
-                self.upstream_clock = Some(UpstreamClock::seen(self.clock.wall(), self.tick()));
+                log::warn!("upstream does not tell its time; its latest stamp stands in for it");
+                let clock = UpstreamClock::seen(self.latest_stamp, self.tick());
+                self.upstream_clock = Some(clock);
             }
             None => {}
         }

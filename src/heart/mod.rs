@@ -154,7 +154,9 @@ impl Heart {
         let modules = load_modules(config, &store)?;
         let inbox = take_over_inbox(&store, &modules)?;
         let spent = store.spending()?;
-        let line = Line::new(config, credentials, transport, clock, &identity, spent);
+        let mut line = Line::new(config, credentials, transport, clock, &identity, spent);
+        let proved = modules.values().filter_map(|module| module.ledger.complete_through);
+        proved.for_each(|proved| line.note_stamp(proved));
         let start = Start {
             token: line.kept_token_life(),
             channel: desired.as_ref().map(|_| {

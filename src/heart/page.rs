@@ -24,6 +24,8 @@ const MISSING_LIMIT: usize = 1_000;
 /// A callback that has not come so long after the change is taken to be lost. Upstream sends them
 /// "typically within seconds" and promises nothing (facts §2.4).
 const CALLBACK_LAG: Duration = Duration::from_secs(120);
+/// A stamp's own second, and what our idea of upstream's clock may be ahead of it.
+const STAMP_GRAIN: Duration = Duration::from_secs(5);
 /// Ids of the mirror that are looked at in one go.
 const CHUNK: usize = 1_000;
 
@@ -65,6 +67,9 @@ impl Heart {
                 records::seen(&rows, more)
             }
         };
+        if let Some(stamp) = seen.last_modified {
+            self.line.note_stamp(stamp);
+        }
         let missed = commit.ledger.missed - self.modules[module].ledger.missed;
         let mut next = Scan { missed: scan.missed + missed, ..scan.advanced(&seen) };
         if let Some(stopped_at) = self.doubt_unlisted(&mut commit, scan, &seen, &shown)? {
@@ -72,6 +77,11 @@ impl Heart {
         }
         commit.ledger.scan = Some(next.clone());
         let arrived = self.commit(commit)?;
+        if seen.rows > 0 {
+            // A page costs a call and a credit. A flush costs less, and after a crash the scan
+            // goes on here instead of where sled last flushed by itself.
+            let _ = self.store.flush()?;
+        }
         Ok(Outcome::Page(next, arrived))
     }
 
@@ -82,7 +92,9 @@ impl Heart {
         let ledger = &mut commit.ledger;
         let first = ledger.complete_through.is_none();
         ledger.scan = None;
-        ledger.complete_through = ledger.complete_through.max(Some(scan.started));
+        // What lies ahead of upstream's clock was proved by a clock that was wrong.
+        let before = ledger.complete_through.filter(|before| *before <= now);
+        ledger.complete_through = before.max(Some(scan.started.min(now)));
         ledger.last_catch_up = Some(now);
         if scan.kind >= ScanKind::Sweep {
             ledger.last_sweep = Some(scan.started);
@@ -96,6 +108,7 @@ impl Heart {
         self.commit(commit)?;
         self.keep_spending(1)?;
         if first {
+            let _ = self.store.flush()?;
             log::info!("{module}: bootstrapped, {records} records");
         }
         Ok(Outcome::Finished)
@@ -137,25 +150,31 @@ impl Heart {
 
     /// Takes rows that show ids and stamps only: what differs is to be fetched by its name, and so
     /// is everything when the scan is to refresh.
+    ///
+    /// So is what was modified since the last proof, even if its stamp is the stored one: stamps
+    /// are whole seconds, and a record read within its second may have changed again in it.
     fn take_stamps(
         &self,
         commit: &mut Commit,
         scan: &Scan,
         rows: &[Record],
     ) -> Result<(), StoreError> {
+        let proved = commit.ledger.complete_through.unwrap_or(scan.since).before(STAMP_GRAIN);
+        let refreshes = scan.kind == ScanKind::Refresh && scan.is_listing();
         for row in rows {
             let operation = match self.stored(&commit.module, row.id())? {
                 Some(Entry::Live(stored)) => {
-                    let same = row.modified().is_some() && stored.modified() == row.modified();
-                    if same && !(scan.kind == ScanKind::Refresh && scan.is_listing()) {
+                    let modified = row.modified();
+                    let same = modified.is_some() && stored.modified() == modified;
+                    if same && modified < Some(proved) && !refreshes {
                         continue;
                     }
-                    Operation::Edit
+                    (!same).then_some(Operation::Edit)
                 }
-                Some(Entry::Tombstone { .. }) | None => Operation::Create,
+                Some(Entry::Tombstone { .. }) | None => Some(Operation::Create),
             };
             commit.arrivals.push(scanned(&commit.module, row.id()));
-            if !scan.is_listing() {
+            if let Some(operation) = operation.filter(|_| !scan.is_listing()) {
                 self.count_missed(commit, row.id(), row.modified(), operation);
             }
         }

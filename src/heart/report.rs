@@ -41,7 +41,7 @@ impl Heart {
                 Upstream::Denied => "denied",
             },
             last_error: self.planner.trouble(),
-            upstream_time: self.line.upstream_now(),
+            upstream_time: self.line.told_now(),
             channel: self.channel_report(),
             oldest_waiting: self.planner.waiting().oldest(),
             credits_spent: self.line.credits().spent(self.line.upstream_now()),

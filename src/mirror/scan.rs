@@ -57,9 +57,10 @@ impl Scan {
     }
 
     /// A scan of what happened since the copy was last proved complete. `None` when that is longer
-    /// ago than upstream remembers deletions: then only a scan of the whole finds them.
+    /// ago than upstream remembers deletions, or lies ahead of its clock: the clock, or what told
+    /// us of it, was wrong then. In both cases only a scan of the whole is to be trusted.
     pub fn catch_up(complete_through: UpstreamTime, now: UpstreamTime) -> Option<Scan> {
-        if now.since(complete_through) > DELETED_MEMORY {
+        if now.since(complete_through) > DELETED_MEMORY || complete_through.since(now) > OVERLAP {
             return None;
         }
         let since = complete_through.min(now).before(OVERLAP);

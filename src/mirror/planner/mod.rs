@@ -360,27 +360,35 @@ impl Planner {
     }
 
     fn scan(&mut self, now: Tick, upstream_now: Option<UpstreamTime>) -> Option<(Purpose, Action)> {
+        let has_token = matches!(self.token, Token::Good { until, .. } if now < until);
         for (name, plan) in self.modules.iter_mut().filter(|(_, plan)| plan.may_scan(now)) {
             // An id left in doubt by a page is settled before the next page is read: this bounds
             // what waits, and no page is committed ahead of what it led to.
             if self.waiting.has_scanned(name) {
                 continue;
             }
-            if let (ScanPlan::Wanted { kind }, Some(time)) = (&plan.scan, upstream_now) {
-                plan.scan = ScanPlan::Going(plan.begin(*kind, time));
-            }
             let purpose = plan.purpose();
-            match &plan.scan {
-                ScanPlan::Going(scan) if scan.next == Position::Settling => {
-                    return Some((Purpose::Channel, Action::Finish(name.clone(), scan.clone())));
-                }
-                ScanPlan::Going(scan) => {
-                    return Some((purpose, Action::ReadPage(name.clone(), scan.clone())));
+            let scan = match (&plan.scan, upstream_now, plan.proved.filter(|_| has_token)) {
+                (ScanPlan::Idle, ..) => continue,
+                (ScanPlan::Going(scan), ..) => scan.clone(),
+                (ScanPlan::Wanted { kind }, Some(time), _) => plan.begin(*kind, time),
+                // With a token that was kept, the catch-up's own replies tell upstream's time. As
+                // it begins before that is known it proves nothing new, and is followed by one
+                // that does.
+                (ScanPlan::Wanted { kind }, None, Some(proved)) => {
+                    let scan = plan.begin(*kind, proved);
+                    plan.again = true;
+                    scan
                 }
                 // Only a reply of upstream tells its time, and only a request brings a reply.
-                ScanPlan::Wanted { .. } => return Some((purpose, Action::RefreshToken)),
-                ScanPlan::Idle => {}
-            }
+                (ScanPlan::Wanted { .. }, None, None) => {
+                    return Some((purpose, Action::RefreshToken));
+                }
+            };
+            return Some(match scan.next {
+                Position::Settling => (Purpose::Channel, Action::Finish(name.clone(), scan)),
+                _ => (purpose, Action::ReadPage(name.clone(), scan)),
+            });
         }
         None
     }

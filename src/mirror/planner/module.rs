@@ -21,6 +21,9 @@ pub(super) struct ModulePlan {
     pub(super) proved: Option<UpstreamTime>,
     pub(super) unstamped: bool,
     pub(super) scan: ScanPlan,
+    /// A catch-up is due once the scan that goes on has ended: it may have passed by already what
+    /// the catch-up is to find.
+    pub(super) again: bool,
     pub(super) catch_up_at: Tick,
     pub(super) catch_up_every: Duration,
     pub(super) swept: Option<UpstreamTime>,
@@ -49,6 +52,8 @@ impl ModulePlan {
             whole_records: start.whole_records,
             proved: start.ledger.complete_through,
             unstamped: start.ledger.unstamped,
+            // A scan that the last run began says nothing of what happened since.
+            again: start.ledger.scan.is_some(),
             scan: match start.ledger.scan {
                 Some(scan) => ScanPlan::Going(scan),
                 None => ScanPlan::Wanted { kind: ScanKind::CatchUp },
@@ -86,10 +91,15 @@ impl ModulePlan {
         }
     }
 
-    /// A scan is due. One that goes on is not begun anew, unless more is to be looked at.
+    /// A scan is due. One that goes on is not begun anew, unless more is to be looked at; a
+    /// catch-up follows it.
     pub(super) fn want(&mut self, kind: ScanKind) {
-        if !self.wants(kind) {
-            self.scan = ScanPlan::Wanted { kind };
+        match &self.scan {
+            ScanPlan::Going(scan) if kind <= scan.kind => self.again = true,
+            ScanPlan::Wanted { kind: wanted } if kind <= *wanted => {}
+            ScanPlan::Idle | ScanPlan::Wanted { .. } | ScanPlan::Going(_) => {
+                self.scan = ScanPlan::Wanted { kind };
+            }
         }
     }
 
@@ -141,5 +151,8 @@ impl ModulePlan {
         };
         self.catch_up_at = self.catch_up_at.min(now.after(self.catch_up_every));
         self.scan = ScanPlan::Idle;
+        if std::mem::take(&mut self.again) {
+            self.want(ScanKind::CatchUp);
+        }
     }
 }
