@@ -298,7 +298,7 @@ impl Planner {
                 plan.want(ScanKind::CatchUp);
             }
             for (kind, due) in plan.due_by_upstream(&self.settings) {
-                if upstream_now.is_some_and(|time| due <= time) {
+                if upstream_now.is_some_and(|time| due <= time) && !plan.wants(kind) {
                     plan.want(kind);
                 }
             }
