@@ -143,7 +143,12 @@ impl Line {
         let mut bytes = Vec::new();
         let mut piece = [0; 4096];
         loop {
-            let count = self.0.read(&mut piece)?;
+            let count = match self.0.read(&mut piece) {
+                // A signal during the start: a read with a deadline is not taken up again by
+                // itself.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read?,
+            };
             bytes.extend_from_slice(&piece[..count]);
             if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
                 let body = bytes.split_off(end + 4);

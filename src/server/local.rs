@@ -73,7 +73,7 @@ impl Local {
                 Reply::error(404, "INVALID_URL_PATTERN", "upstream has the versions v2 to v8")
             }
             ("GET" | "HEAD", ["crm", _, path @ ..]) => self.read(path, parameters, asked),
-            (_, ["crm", ..]) => method_not_allowed("GET"),
+            (_, ["crm", _, ..]) => method_not_allowed("GET"),
             ("GET" | "HEAD", ["status"]) => self.plain(parameters, || {
                 status::status(&self.store, &self.board, self.started, self.clock.tick())
             }),

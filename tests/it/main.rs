@@ -4,18 +4,21 @@
 //! · `criteria` the search language · `store`, `store_open` the store against a model, and from
 //! whatever lies on the disk · `fsync` what the kernel was asked to bring to the disk · `gate` the
 //! door: framing, limits, TLS · `sim` the simulator of upstream, `sim_rules` that it is true to
-//! upstream · `readme` that what README says is so · `tidy` that the house keeps its rules ·
-//! `scratch`, `directory` places on disk.
+//! upstream · `agent` the real binary in a place of its own, `journeys` from what a person does to
+//! what a person sees · `readme` that what README says is so · `tidy` that the house keeps its
+//! rules · `scratch`, `directory` places on disk.
 
 // A test that cannot go on is to panic; clippy knows that of test functions, not of their helpers.
 #![allow(clippy::unwrap_used)]
 
+mod agent;
 mod config;
 mod credentials;
 mod criteria;
 mod directory;
 mod fsync;
 mod gate;
+mod journeys;
 mod readme;
 mod scratch;
 mod sim;

@@ -1,0 +1,54 @@
+//! Journeys with the real binary, each from what a person does to what a person sees.
+//!
+//! - `main_road`: start, edit, delete, a burst. `crash`: `kill -9` after an acknowledgement.
+//! - `refused`: callbacks that are not upstream's. `accepted`: all shapes of those that are.
+//! - `verbatim`: records as upstream wrote them. `versions`: v8, whole records, chosen fields.
+//! - `channel`: opened, renewed, lost, closed. `tokens`: access tokens, and the lack of them.
+//! - `trouble`: records that are denied. `bootstrap`: large modules, and crashes on the way.
+//! - `reads`, `no_reads`, `sync`: the local interface. `commands`, `exits`: the command line.
+//! - `secrets`: what is never printed. `ending`: SIGTERM.
+
+mod accepted;
+mod bootstrap;
+mod channel;
+mod commands;
+mod crash;
+mod ending;
+mod exits;
+mod main_road;
+mod no_reads;
+mod reads;
+mod refused;
+mod secrets;
+mod sync;
+mod tokens;
+mod trouble;
+mod verbatim;
+mod versions;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use crate::sim::{Moment, Upstream};
+
+/// Goes on one journey for each of these, all at the same time: most of it is waiting.
+fn at_once<T: Sync>(each: &[T], journey: impl Fn(&T) + Sync) {
+    thread::scope(|scope| {
+        for one in each {
+            scope.spawn(|| journey(one));
+        }
+    });
+}
+
+/// Leads that were there long before the story begins, so that no catch-up looks at them.
+fn old_leads(upstream: &mut Upstream, count: usize) -> Vec<u64> {
+    // Far from the ids that upstream gives to new records.
+    static LAST: AtomicU64 = AtomicU64::new(6_756_839_000_900_000_000);
+    let at = Moment::from_unix(upstream.now().unix() - 90 * 86_400);
+    let first = LAST.fetch_add(count as u64, Ordering::Relaxed);
+    let ids: Vec<u64> = (first..).take(count).collect();
+    for (number, &id) in ids.iter().enumerate() {
+        upstream.load("Leads", id, at, &[("Last_Name", &format!("\"Lead {number:04}\""))]);
+    }
+    ids
+}
