@@ -54,8 +54,18 @@ impl Disk {
 
     /// Flushes of the disk's cache so far, by anybody; NaN where the kernel does not count them.
     pub(crate) fn flushes(&self) -> f64 {
+        self.field(15)
+    }
+
+    /// What anybody has written to the disk so far, KiB. What the kernel counts for a process is
+    /// far more: to it a page counts whole, be it of 2 MiB.
+    pub(crate) fn written(&self) -> f64 {
+        self.field(6) / 2.0
+    }
+
+    fn field(&self, number: usize) -> f64 {
         let text = self.0.as_ref().and_then(|path| fs::read_to_string(path).ok());
-        let field = text.and_then(|text| text.split_whitespace().nth(15)?.parse().ok());
+        let field = text.and_then(|text| text.split_whitespace().nth(number)?.parse().ok());
         field.unwrap_or(f64::NAN)
     }
 }
