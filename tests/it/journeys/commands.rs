@@ -9,22 +9,11 @@ use super::old_leads;
 use crate::agent::{Place, rows};
 use crate::sim::{CLIENT_ID, CLIENT_SECRET};
 
-#[test]
-fn get_and_list_show_the_same_with_a_daemon_and_without() {
-    let mut place = Place::new("read-commands");
-    let ids = old_leads(&mut place.upstream(), 450);
-    for (id, number) in ids.iter().zip(0..10) {
-        let values =
-            [("Amount", format!("{}.50", 100 - number * 7)), ("Phone", format!("\"{number}\""))];
-        let values: Vec<(&str, &str)> =
-            values.iter().map(|(name, raw)| (*name, raw.as_str())).collect();
-        place.upstream().edit("Leads", *id, &values);
-    }
-    place.begin();
-    let id = ids[3].to_string();
-    let commands: Vec<Vec<&str>> = vec![
-        vec!["get", "Leads", &id],
-        vec!["get", "Leads", &id, "--json"],
+/// Commands that read.
+fn read_commands(id: &str) -> Vec<Vec<&str>> {
+    vec![
+        vec!["get", "Leads", id],
+        vec!["get", "Leads", id, "--json"],
         vec!["list", "Leads"],
         vec!["list", "Leads", "--json"],
         vec!["list", "Leads", "--json", "--limit", "3"],
@@ -44,7 +33,23 @@ fn get_and_list_show_the_same_with_a_daemon_and_without() {
         ],
         vec!["list", "Leads", "--fields", "Phone, Amount", "--sort", "Phone", "--limit", "12"],
         vec!["list", "Leads", "--where", "(Last_Name:starts_with:Lead 044)", "--sort", "Last_Name"],
-    ];
+    ]
+}
+
+#[test]
+fn get_and_list_show_the_same_with_a_daemon_and_without() {
+    let mut place = Place::new("read-commands");
+    let ids = old_leads(&mut place.upstream(), 450);
+    for (id, number) in ids.iter().zip(0..10) {
+        let values =
+            [("Amount", format!("{}.50", 100 - number * 7)), ("Phone", format!("\"{number}\""))];
+        let values: Vec<(&str, &str)> =
+            values.iter().map(|(name, raw)| (*name, raw.as_str())).collect();
+        place.upstream().edit("Leads", *id, &values);
+    }
+    place.begin();
+    let id = ids[3].to_string();
+    let commands = read_commands(&id);
     let run = |place: &Place| -> Vec<String> {
         let all = commands.iter().map(|command| {
             let ended = place.run(command);

@@ -19,31 +19,9 @@ fn with(body: &Value, key: &str, value: Value) -> String {
     body.to_string()
 }
 
-#[test]
-fn a_forged_callback_is_refused_and_causes_no_request_to_anybody() {
-    let mut place = Place::new("forged");
-    let ids = old_leads(&mut place.upstream(), 1);
-    place.modules(&[("Leads", ""), ("Contacts", "")]);
-    place.upstream().model.add("Contacts");
-    place.upstream().model.add("Deals");
-    place.begin();
-    let good = place.callback("update", &ids);
-    let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
-    stranger.set_nonblocking(true).unwrap();
-    let port = stranger.local_addr().unwrap().port();
-    let origin = place.loopback.origin();
-    let (_, own) = origin.rsplit_once(':').unwrap();
-
-    let mut forged: Vec<String> = Vec::new();
-    let token = good["token"].as_str().unwrap();
-    for wrong in ["", "x", &token[1..], &token.to_uppercase(), &format!("{token} ")] {
-        forged.push(with(&good, "token", json!(wrong)));
-    }
-    forged.push(with(&good, "token", Value::Null));
-    for wrong in [json!("1"), json!(7), json!(u64::MAX), json!("1000000068001")] {
-        forged.push(with(&good, "channel_id", wrong));
-    }
-    for uri in [
+/// Addresses of records that are not ours: `own` is the port of our `origin`, `port` a stranger's.
+fn foreign_uris(origin: &str, own: &str, port: u16) -> Vec<String> {
+    vec![
         format!("http://127.0.0.1:{port}/crm/v2/Leads"),
         format!("https://127.0.0.1:{own}/crm/v2/Leads"),
         format!("http://localhost:{own}/crm/v2/Leads"),
@@ -75,12 +53,39 @@ fn a_forged_callback_is_refused_and_causes_no_request_to_anybody() {
         format!("{origin}/crm/Leads"),
         format!("{origin}/bigin/v2/Leads"),
         format!("{origin}/"),
-        origin.clone(),
+        origin.to_owned(),
         format!("//127.0.0.1:{own}/crm/v2/Leads"),
         "/crm/v2/Leads".to_owned(),
         "file:///etc/passwd".to_owned(),
         String::new(),
-    ] {
+    ]
+}
+
+#[test]
+fn a_forged_callback_is_refused_and_causes_no_request_to_anybody() {
+    let mut place = Place::new("forged");
+    let ids = old_leads(&mut place.upstream(), 1);
+    place.modules(&[("Leads", ""), ("Contacts", "")]);
+    place.upstream().model.add("Contacts");
+    place.upstream().model.add("Deals");
+    place.begin();
+    let good = place.callback("update", &ids);
+    let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
+    stranger.set_nonblocking(true).unwrap();
+    let port = stranger.local_addr().unwrap().port();
+    let origin = place.loopback.origin();
+    let (_, own) = origin.rsplit_once(':').unwrap();
+
+    let mut forged: Vec<String> = Vec::new();
+    let token = good["token"].as_str().unwrap();
+    for wrong in ["", "x", &token[1..], &token.to_uppercase(), &format!("{token} ")] {
+        forged.push(with(&good, "token", json!(wrong)));
+    }
+    forged.push(with(&good, "token", Value::Null));
+    for wrong in [json!("1"), json!(7), json!(u64::MAX), json!("1000000068001")] {
+        forged.push(with(&good, "channel_id", wrong));
+    }
+    for uri in foreign_uris(&origin, own, port) {
         forged.push(with(&good, "resource_uri", json!(uri)));
     }
     let of_contacts = with(&good, "module", json!("Contacts"));

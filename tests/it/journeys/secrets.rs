@@ -21,6 +21,35 @@ fn faults() -> Vec<Fault> {
     ]
 }
 
+/// Commands, and logins that fail and succeed.
+fn log_in(place: &mut Place, secrets: &mut BTreeSet<String>) {
+    for command in
+        [&["status"][..], &["status", "--json"], &["check"], &["channel", "show", "--json"]]
+    {
+        place.run(command);
+    }
+    let code = "1000.a-grant-code-of-our-own";
+    assert_eq!(place.run(&["login", "--code", code]).code, 1);
+    let soon = place.upstream().now().after(Duration::from_secs(600));
+    place.upstream().accounts.add_code(code, soon);
+    assert_eq!(place.run(&["login", "--code", code]).code, 0);
+    secrets.insert(code.to_owned());
+    let kept = std::fs::read_to_string(place.path("credentials.json")).unwrap();
+    let kept: serde_json::Value = serde_json::from_str(&kept).unwrap();
+    secrets.insert(kept["refresh_token"].as_str().unwrap().to_owned());
+    let wrong = "a-secret-that-is-wrong";
+    place.write_credentials(&credentials(wrong, Some(REFRESH_TOKEN)));
+    secrets.insert(wrong.to_owned());
+    place.upstream().accounts.expire_access();
+    place.stop();
+    place.start();
+    place.until("it is denied", |place| {
+        (place.status()["upstream"]["state"] == "denied").then_some(())
+    });
+    place.write_credentials("{\"client_secret\": \"a-secret-that-is-wrong\", ");
+    place.run(&["check"]);
+}
+
 #[test]
 fn no_secret_is_printed_over_a_journey_with_errors() {
     let mut place = Place::new("secrets");
@@ -52,32 +81,7 @@ fn no_secret_is_printed_over_a_journey_with_errors() {
         place.post(&forged.to_string());
     }
     place.post(&good.to_string()[1..]);
-    // Commands, and logins that fail and succeed.
-    for command in
-        [&["status"][..], &["status", "--json"], &["check"], &["channel", "show", "--json"]]
-    {
-        place.run(command);
-    }
-    let code = "1000.a-grant-code-of-our-own";
-    assert_eq!(place.run(&["login", "--code", code]).code, 1);
-    let soon = place.upstream().now().after(Duration::from_secs(600));
-    place.upstream().accounts.add_code(code, soon);
-    assert_eq!(place.run(&["login", "--code", code]).code, 0);
-    secrets.insert(code.to_owned());
-    let kept = std::fs::read_to_string(place.path("credentials.json")).unwrap();
-    let kept: serde_json::Value = serde_json::from_str(&kept).unwrap();
-    secrets.insert(kept["refresh_token"].as_str().unwrap().to_owned());
-    let wrong = "a-secret-that-is-wrong";
-    place.write_credentials(&credentials(wrong, Some(REFRESH_TOKEN)));
-    secrets.insert(wrong.to_owned());
-    place.upstream().accounts.expire_access();
-    place.stop();
-    place.start();
-    place.until("it is denied", |place| {
-        (place.status()["upstream"]["state"] == "denied").then_some(())
-    });
-    place.write_credentials("{\"client_secret\": \"a-secret-that-is-wrong\", ");
-    place.run(&["check"]);
+    log_in(&mut place, &mut secrets);
     collect(&place, &mut secrets);
     place.stop();
 
