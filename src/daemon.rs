@@ -27,7 +27,7 @@ use crate::server::gate::{Gate, Limits, Listener, TlsFiles};
 use crate::server::hall::{Hall, Respond};
 use crate::server::local::Local;
 use crate::server::receive::Reception;
-use crate::store::{INBOX_LIMIT, OpenError, Store};
+use crate::store::{INBOX_LIMIT, OpenError, SnapshotReport, Store, TOMBSTONE_AGE};
 use crate::upstream::transport::HttpsTransport;
 
 /// Threads that answer callbacks. They wait for the disk, and those that wait together share one
@@ -38,6 +38,11 @@ const LOCAL_WORKERS: usize = 8;
 /// The heart looks around at least this often: after the device was suspended, a wait measured by
 /// the waking clock may be far too long.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How often the store is looked after. A snapshot is due once a day; the first soon after the
+/// bootstrap, since until then nothing can be restored.
+const UPKEEP_EVERY: Duration = Duration::from_secs(60);
+/// Entries that are looked at for old tombstones in one go.
+const TOMBSTONES_A_TIME: usize = 500;
 /// What is left of a polite stop for the disk to take what is written.
 const STOP_LIMIT: Duration = Duration::from_millis(1_800);
 
@@ -82,6 +87,8 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     spawn("signals", move || {
         watch(signals, &ended);
     })?;
+    let (for_upkeep, board_of_upkeep) = (store.clone(), Arc::clone(&board));
+    spawn("upkeep", move || keep_up(&for_upkeep, &board_of_upkeep))?;
     // The bell goes on ringing as long as the doors are open; this end of it is not needed here.
     drop(bell);
     wait(&end, &doors, &store)
@@ -188,6 +195,31 @@ fn beat(heart: &mut Heart, rung: &Receiver<Input>, clock: &dyn Clock) -> Option<
             Ok(input) => heart.hear(input),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return None,
+        }
+    }
+}
+
+/// Keeps the store small and its backup fresh, for as long as the process lives. It goes by
+/// upstream's clock, since ours may be decades off.
+fn keep_up(store: &Store, board: &Board) {
+    loop {
+        thread::sleep(UPKEEP_EVERY);
+        let report = board.report();
+        let Some(now) = report.upstream_time else { continue };
+        match store.maintain(now) {
+            Ok(done) => {
+                if let Some(snapshot) = done.snapshot {
+                    let SnapshotReport { entries, bytes, .. } = snapshot;
+                    log::info!("a snapshot is taken: {entries} entries, {} KiB", bytes >> 10);
+                }
+            }
+            Err(error) => log::warn!("{error}"),
+        }
+        for module in report.modules.keys() {
+            let forgotten = now.before(TOMBSTONE_AGE);
+            if let Err(error) = store.trim_tombstones(module, forgotten, TOMBSTONES_A_TIME) {
+                log::warn!("{error}");
+            }
         }
     }
 }

@@ -54,6 +54,11 @@ pub enum Command {
     },
     /// Look at the channel, renew it or close it.
     Channel(ChannelCommand),
+    /// Look at the whole store.
+    Fsck {
+        /// Make it anew when it is damaged.
+        repair: bool,
+    },
     /// Show how to use the program.
     Help,
     /// Show the version.
@@ -103,6 +108,8 @@ Commands:
       [--fields A,B] [--sort FIELD] [--limit N]
   sync [MODULE] [--sweep]   ask the running daemon to catch up now
   channel show|renew|close  the channel as upstream sees it; renew it now; close it
+  fsck [--repair]           look at the whole store while the daemon is not running; make it
+                            anew from what can be read
 
 Options:
   --config PATH   the configuration (default: /etc/crmirror/crmirror.toml)
@@ -125,6 +132,7 @@ struct Words {
     sort: Option<String>,
     limit: Option<String>,
     sweep: bool,
+    repair: bool,
     help: bool,
     version: bool,
 }
@@ -151,6 +159,7 @@ fn read(args: impl IntoIterator<Item = OsString>) -> Result<Words, lexopt::Error
             Long("sort") => words.sort = Some(parser.value()?.string_lossless()?),
             Long("limit") => words.limit = Some(parser.value()?.string_lossless()?),
             Long("sweep") => words.sweep = true,
+            Long("repair") => words.repair = true,
             Long("help") | Short('h') => words.help = true,
             Long("version") | Short('V') => words.version = true,
             Value(word) => words.words.push(word.string_lossless()?),
@@ -201,14 +210,15 @@ impl Words {
             ["sync", module] => {
                 Ok(Command::Sync { module: Some(module_name(module)?), sweep: self.take_sweep() })
             }
+            ["fsck"] => Ok(Command::Fsck { repair: std::mem::take(&mut self.repair) }),
             ["channel", "show"] => Ok(Command::Channel(ChannelCommand::Show)),
             ["channel", "renew"] => Ok(Command::Channel(ChannelCommand::Renew)),
             ["channel", "close"] => Ok(Command::Channel(ChannelCommand::Close)),
             ["channel", ..] => Err(usage("channel is followed by show, renew or close")),
-            ["run" | "check" | "status" | "login", extra, ..] | ["sync", _, extra, ..] => {
+            ["run" | "check" | "status" | "login" | "fsck", extra, ..] | ["sync", _, extra, ..] => {
                 Err(usage(&format!("'{extra}' is one word too many")))
             }
-            ["doctor" | "changes" | "export" | "fsck", ..] => {
+            ["doctor" | "changes" | "export", ..] => {
                 Err(usage(&format!("'{}' is not there yet in this release", words[0])))
             }
             [other, ..] => Err(usage(&format!("there is no command '{other}'"))),
@@ -244,6 +254,7 @@ impl Words {
             ("--sort", self.sort.is_some()),
             ("--limit", self.limit.is_some()),
             ("--sweep", self.sweep),
+            ("--repair", self.repair),
         ];
         match left.into_iter().find(|(_, given)| *given) {
             Some((option, _)) => Err(usage(&format!("{option} does not go with this command"))),
@@ -294,6 +305,7 @@ mod tests {
             ("list Leads --where (x", "--where"),
             ("list Leads --fields A,,B", "field"),
             ("status --limit 3", "--limit does not go"),
+            ("status --repair", "--repair does not go"),
             ("login", "--code"),
             ("channel", "show, renew or close"),
             ("run now", "'now'"),

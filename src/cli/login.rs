@@ -48,6 +48,7 @@ pub(super) fn failure(trouble: Trouble) -> Failure {
     match trouble {
         Trouble::Denied { why, .. } | Trouble::TokenRefused { why } => Failure::failed(why),
         Trouble::Unreachable { why }
+        | Trouble::NoRoom { why }
         | Trouble::Throttled { why, .. }
         | Trouble::Failed { why, .. } => Failure::unavailable(why),
     }

@@ -4,6 +4,7 @@ pub mod args;
 mod channel;
 mod check;
 mod client;
+mod fsck;
 mod login;
 mod read;
 mod status;
@@ -35,6 +36,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         Command::Get { module, id } => read::get(&config, &module, id, args.json),
         Command::List(list) => read::list(&config, &list, args.json),
         Command::Sync { module, sweep } => status::sync(&config, module.as_ref(), sweep, args.json),
+        Command::Fsck { repair } => fsck::run(&config.store, repair, args.json),
         Command::Channel(command) => channel::run(&config, command, args.json),
         Command::Check | Command::Help | Command::Version => Ok(()),
     }

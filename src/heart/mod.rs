@@ -52,6 +52,8 @@ pub enum HeartError {
     Store(StoreError),
     /// The identity could not be kept.
     Identity(IdentityError),
+    /// Pages of the store cannot be read. The next start carries what can be into a new one.
+    Damaged,
 }
 
 impl fmt::Display for HeartError {
@@ -59,6 +61,9 @@ impl fmt::Display for HeartError {
         match self {
             HeartError::Store(error) => error.fmt(f),
             HeartError::Identity(error) => error.fmt(f),
+            HeartError::Damaged => {
+                f.write_str("pages of the store cannot be read; start crmirror again to mend it")
+            }
         }
     }
 }
@@ -197,6 +202,9 @@ impl Heart {
     /// Does the next thing, if there is one.
     pub fn turn(&mut self) -> Result<Turn, HeartError> {
         self.store.healthy()?;
+        if self.store.damaged() {
+            return Err(HeartError::Damaged);
+        }
         let (now, upstream_now) = (self.line.tick(), self.line.upstream_now());
         let next = self.planner.next(Input::Nothing, now, upstream_now, self.line.credits());
         let turn = match next {
@@ -205,6 +213,9 @@ impl Heart {
                 let outcome = match self.act(action) {
                     Ok(outcome) => outcome,
                     Err(Stop::Trouble(trouble)) => Outcome::Trouble(trouble),
+                    Err(Stop::Heart(HeartError::Store(error @ StoreError::NoRoom { .. }))) => {
+                        Outcome::Trouble(Trouble::NoRoom { why: error.to_string() })
+                    }
                     Err(Stop::Heart(error)) => return Err(error),
                 };
                 self.planner.hear(Input::Done(outcome), self.line.tick());
@@ -310,7 +321,7 @@ fn take_over_inbox(
     for (module, settled) in by_module {
         log::info!("{module} is no longer mirrored: {} waiting ids are let go", settled.len());
         let ledger = store.ledger(&module)?;
-        store.commit(Commit {
+        let let_go = store.commit(Commit {
             module,
             time: UpstreamTime::EPOCH,
             writes: Vec::new(),
@@ -319,7 +330,12 @@ fn take_over_inbox(
             arrivals: Vec::new(),
             set_aside: Vec::new(),
             released: Vec::new(),
-        })?;
+        });
+        match let_go {
+            // On a full disk they stay, and are passed over again at the next start.
+            Ok(_) | Err(StoreError::NoRoom { .. }) => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(kept)
 }

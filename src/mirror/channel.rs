@@ -337,6 +337,7 @@ impl ChannelPlan {
         match trouble {
             // The whole line to upstream pauses, not only the channel's lane.
             Trouble::Unreachable { .. }
+            | Trouble::NoRoom { .. }
             | Trouble::Throttled { .. }
             | Trouble::TokenRefused { .. } => {}
             Trouble::Failed { after, why } => self.fail(why, after, now, dice),

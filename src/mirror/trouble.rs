@@ -10,6 +10,11 @@ pub enum Trouble {
         /// What happened, for people.
         why: String,
     },
+    /// What upstream showed cannot be written: the disk is full.
+    NoRoom {
+        /// What the store said.
+        why: String,
+    },
     /// Upstream says that we ask too much.
     Throttled {
         /// How long it asks us to wait.
@@ -52,6 +57,7 @@ impl Trouble {
     pub fn why(&self) -> &str {
         match self {
             Trouble::Unreachable { why }
+            | Trouble::NoRoom { why }
             | Trouble::Throttled { why, .. }
             | Trouble::Failed { why, .. }
             | Trouble::TokenRefused { why }
@@ -63,9 +69,10 @@ impl Trouble {
     pub fn asked_pause(&self) -> Option<Duration> {
         match self {
             Trouble::Throttled { after, .. } | Trouble::Failed { after, .. } => *after,
-            Trouble::Unreachable { .. } | Trouble::TokenRefused { .. } | Trouble::Denied { .. } => {
-                None
-            }
+            Trouble::Unreachable { .. }
+            | Trouble::NoRoom { .. }
+            | Trouble::TokenRefused { .. }
+            | Trouble::Denied { .. } => None,
         }
     }
 }

@@ -93,6 +93,11 @@ impl Reception {
                 self.ring(Input::TurnedAway);
                 self.not_now("the inbox is full")
             }
+            Err(error @ EnqueueError::NoRoom { .. }) => {
+                log::warn!("a callback is turned away for now: {error}");
+                self.ring(Input::TurnedAway);
+                self.not_now("the disk is full")
+            }
             Err(EnqueueError::Store(error)) => {
                 log::error!("a callback cannot be kept: {error}");
                 // The heart looks at the store when it is rung, and stops.

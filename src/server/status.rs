@@ -19,6 +19,9 @@ pub(super) fn health(store: &Store) -> Reply {
     if store.has_failed() {
         return Reply::error(503, "UNHEALTHY", "the store takes no writes");
     }
+    if store.room().low {
+        return Reply::error(503, "UNHEALTHY", "the disk is full: callbacks are turned away");
+    }
     Reply::json(200, r#"{"status":"ok"}"#)
 }
 
@@ -39,6 +42,7 @@ pub(super) fn readiness(board: &Board) -> Reply {
 
 fn document(store: &Store, board: &Board, started: Tick, now: Tick) -> Value {
     let report = board.report();
+    let room = store.room();
     let (accepted, refused, duplicate) = board.callbacks.read();
     let oldest = report.oldest_waiting.map_or(0, |arrived| now.since(arrived).as_secs());
     let modules: serde_json::Map<String, Value> = report
@@ -82,6 +86,7 @@ fn document(store: &Store, board: &Board, started: Tick, now: Tick) -> Value {
             "quarantined": store.quarantined_count(),
         },
         "callbacks": { "accepted": accepted, "refused": refused, "duplicate": duplicate },
+        "store": { "free_bytes": room.free, "low": room.low, "unreadable": store.unreadable() },
         "credits": {
             "spent_today": report.credits_spent,
             "ceiling": report.credits_ceiling,

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::values::Damage;
 
@@ -18,6 +18,21 @@ pub enum StoreError {
         /// The directory of the store.
         path: PathBuf,
         /// What sled said.
+        cause: String,
+    },
+    /// There is too little space on the disk to write. Nothing is lost, reading goes on, and
+    /// writing does as soon as there is space: the caller waits and tries again.
+    NoRoom {
+        /// The directory of the store.
+        path: PathBuf,
+        /// Bytes that are free.
+        free: u64,
+    },
+    /// A snapshot was not made; those made before are still there. The store is as it was.
+    NoSnapshot {
+        /// The directory of the snapshots.
+        path: PathBuf,
+        /// Why not.
         cause: String,
     },
     /// One value cannot be read; all others can. It can be written anew.
@@ -38,6 +53,12 @@ impl fmt::Display for StoreError {
                  is sound, and start crmirror again",
                 path.display()
             ),
+            StoreError::NoRoom { path, free } => f.write_str(&no_room(path, *free)),
+            StoreError::NoSnapshot { path, cause } => write!(
+                f,
+                "no snapshot was made in {}: {cause}; the one before is kept",
+                path.display()
+            ),
             StoreError::Unreadable { key, damage } => {
                 write!(f, "{key} in the store cannot be read: {damage}; it is to be fetched again")
             }
@@ -56,6 +77,13 @@ pub enum EnqueueError {
         /// How many ids wait.
         waiting: u64,
     },
+    /// There is too little space on the disk.
+    NoRoom {
+        /// The directory of the store.
+        path: PathBuf,
+        /// Bytes that are free.
+        free: u64,
+    },
     /// The store failed.
     Store(StoreError),
 }
@@ -68,6 +96,7 @@ impl fmt::Display for EnqueueError {
                 "the inbox is full with {waiting} waiting ids; see why they are not fetched \
                  (crmirror status)"
             ),
+            EnqueueError::NoRoom { path, free } => f.write_str(&no_room(path, *free)),
             EnqueueError::Store(error) => error.fmt(f),
         }
     }
@@ -77,8 +106,16 @@ impl std::error::Error for EnqueueError {}
 
 impl From<StoreError> for EnqueueError {
     fn from(error: StoreError) -> EnqueueError {
-        EnqueueError::Store(error)
+        match error {
+            StoreError::NoRoom { path, free } => EnqueueError::NoRoom { path, free },
+            error => EnqueueError::Store(error),
+        }
     }
+}
+
+fn no_room(path: &Path, free: u64) -> String {
+    let path = path.display();
+    format!("{} MiB are free on the disk of {path}, too little to write; free some", free >> 20)
 }
 
 /// What was done to make the store usable.
@@ -95,6 +132,41 @@ pub enum Healing {
     /// any module any more: each is bootstrapped again.
     Rebuilt {
         /// Why it was.
+        cause: String,
+    },
+    /// The store was much larger than what is in it, and was made anew. Nothing is lost.
+    Compacted {
+        /// Bytes before.
+        before: u64,
+        /// Bytes after.
+        after: u64,
+    },
+    /// What could be read of the store was carried into a new one. Each module is listed again.
+    Salvaged {
+        /// Entries carried over.
+        kept: u64,
+        /// Values, and stretches of values, that could not be read.
+        unreadable: u64,
+        /// Where the old store is kept.
+        to: PathBuf,
+        /// Why it was.
+        cause: String,
+    },
+    /// Nothing of the store could be read; a snapshot was put in its place. A catch-up finds what
+    /// happened since.
+    Restored {
+        /// Entries in the snapshot.
+        kept: u64,
+        /// The snapshot.
+        from: PathBuf,
+        /// Where the old store is kept.
+        to: PathBuf,
+        /// Why it was.
+        cause: String,
+    },
+    /// The store is to be mended, but there is no room for a second one. It is used as it is.
+    Postponed {
+        /// Why it is to be.
         cause: String,
     },
     /// The store could not be read. It is kept under another name, and a new one was started.
@@ -122,6 +194,31 @@ impl fmt::Display for Healing {
                 f,
                 "rebuilt the store from its log, since it did not open; every module is listed \
                  anew: {cause}"
+            ),
+            Healing::Compacted { before, after } => write!(
+                f,
+                "made the store anew to save space: {} MiB were {} MiB",
+                after >> 20,
+                before >> 20
+            ),
+            Healing::Salvaged { kept, unreadable, to, cause } => write!(
+                f,
+                "made the store anew from the {kept} entries of it that can be read; {unreadable} \
+                 values or stretches of values cannot; every module is listed anew; the old store \
+                 is kept in {}: {cause}; check the disk",
+                to.display()
+            ),
+            Healing::Restored { kept, from, to, cause } => write!(
+                f,
+                "restored {kept} entries from the snapshot {}, since nothing of the store can be \
+                 read; the old store is kept in {}: {cause}; check the disk",
+                from.display(),
+                to.display()
+            ),
+            Healing::Postponed { cause } => write!(
+                f,
+                "the store is to be made anew, but there is no room for that: {cause}; free some \
+                 space and start crmirror again"
             ),
             Healing::SetAside { to, cause } => write!(
                 f,

@@ -31,12 +31,12 @@ pub(super) enum Key {
     Spending,
 }
 
-const CHANGE: u8 = b'c';
-const INBOX: u8 = b'i';
-const LEDGER: u8 = b'l';
-const FIELDS: u8 = b'm';
-const QUARANTINED: u8 = b'q';
-const RECORD: u8 = b'r';
+pub(super) const CHANGE: u8 = b'c';
+pub(super) const INBOX: u8 = b'i';
+pub(super) const LEDGER: u8 = b'l';
+pub(super) const FIELDS: u8 = b'm';
+pub(super) const QUARANTINED: u8 = b'q';
+pub(super) const RECORD: u8 = b'r';
 const FORMAT: u8 = b'v';
 const SPENDING: u8 = b'w';
 

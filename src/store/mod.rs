@@ -11,13 +11,21 @@
 //! trusted again only by the next [`Store::open`]. This room is the only one that names sled.
 
 mod commit;
+mod desk;
 mod error;
+mod examine;
 pub mod file;
 mod keys;
+mod maintain;
 mod open;
+mod past;
 mod place;
 mod read;
+mod rebuild;
+mod room;
+mod snapshot;
 mod sync;
+mod tombstones;
 mod values;
 
 use std::collections::BTreeMap;
@@ -34,10 +42,18 @@ use crate::mirror::time::UpstreamTime;
 
 pub use commit::{CHANGE_LIMIT, Change, Commit, Committed, QUARANTINE_LIMIT, Write};
 pub use error::{EnqueueError, Healing, OpenError, StoreError};
+pub use examine::{Counted, Examination, examine};
+pub use maintain::Maintenance;
+pub use room::Room;
+pub use snapshot::SnapshotReport;
+pub use tombstones::{TOMBSTONE_AGE, TOMBSTONE_LIMIT};
 pub use values::Damage;
 
+use desk::{Desk, Outcome, Ticket};
 use keys::Key;
+use past::Gap;
 use place::Place;
+use tombstones::Walk;
 
 /// Ids that may wait at once. The planner holds each in about 150 bytes, so this is 3 MB; it is a
 /// day of one callback every five seconds. A mass import beyond it is found by catch-up.
@@ -67,10 +83,15 @@ pub struct Stored {
 
 struct Shared {
     db: sled::Db,
+    desk: Desk,
     tails: Mutex<Tails>,
     shown: Shown,
     failed: AtomicBool,
     unreadable: AtomicU64,
+    damaged: AtomicBool,
+    /// Held while a snapshot is taken: one at a time.
+    snapshots: Mutex<()>,
+    tombstones: Mutex<BTreeMap<ModuleName, Walk>>,
     place: Place,
     /// Held for as long as `db` is open: fields are dropped in the order in which they stand.
     _lock: File,
@@ -106,10 +127,14 @@ impl Store {
         shown.publish(&opened.tails);
         let shared = Shared {
             db: opened.db,
+            desk: Desk::default(),
             tails: Mutex::new(opened.tails),
             shown,
             failed: AtomicBool::new(false),
             unreadable: AtomicU64::new(0),
+            damaged: AtomicBool::new(false),
+            snapshots: Mutex::default(),
+            tombstones: Mutex::default(),
             place: opened.place,
             _lock: opened.lock,
         };
@@ -119,19 +144,38 @@ impl Store {
     /// Puts arrivals at the end of the inbox, and comes back when they are on disk. They get
     /// consecutive numbers, and are seen by [`Store::inbox`] all at once.
     ///
-    /// Threads that come at the same time share flushes: while one fsync runs, the batches of the
-    /// others gather behind it, and the next takes them all.
+    /// Threads that come at the same time share flushes: while one fsync runs, the arrivals of the
+    /// others gather on the desk, and the next takes them all.
     pub fn enqueue(&self, arrivals: &[Arrival]) -> Result<(Durable, Vec<InboxItem>), EnqueueError> {
-        let items = self.write("enqueue", |db, tails| {
-            if tails.waiting.saturating_add(arrivals.len() as u64) > INBOX_LIMIT {
-                return Ok(Err(EnqueueError::Full { waiting: tails.waiting }));
+        let items = self.0.desk.pass(arrivals, |tickets| self.take_in(tickets))?;
+        Ok((Durable(()), items))
+    }
+
+    /// Takes in what lies on the desk, with one flush. Not in a batch: sled brings the head of each
+    /// batch to disk on its own, with an fsync of its own, and ids of which a crash leaves a part
+    /// are merely fetched without having been acknowledged. The flush is part of the write: one
+    /// that met a commit half-way would split that in the same manner.
+    fn take_in(&self, tickets: &[Arc<Ticket>]) -> Vec<Outcome> {
+        let taken = self.write("enqueue", |db, tails| {
+            let mut outcomes = Vec::new();
+            for ticket in tickets {
+                if tails.waiting.saturating_add(ticket.arrivals.len() as u64) > INBOX_LIMIT {
+                    outcomes.push(Err(EnqueueError::Full { waiting: tails.waiting }));
+                    continue;
+                }
+                let items = tails.number(ticket.arrivals.iter().cloned());
+                for item in &items {
+                    let (key, value) = kept(item);
+                    db.insert(key, value)?;
+                }
+                outcomes.push(Ok(items));
             }
-            let mut batch = sled::Batch::default();
-            let items = tails.take_in(&mut batch, arrivals.iter().cloned());
-            db.apply_batch(batch)?;
-            Ok(Ok(items))
-        })??;
-        Ok((self.flush()?, items))
+            if outcomes.iter().any(Result::is_ok) {
+                db.flush()?;
+            }
+            Ok(outcomes)
+        });
+        taken.unwrap_or_else(|error| tickets.iter().map(|_| Err(error.clone().into())).collect())
     }
 
     /// Brings everything written so far to disk.
@@ -187,6 +231,13 @@ impl Store {
         self.0.failed.load(Ordering::Acquire)
     }
 
+    /// Whether a page of the store was found damaged. What can be read goes on to be served; the
+    /// next start carries it into a new store, and has the rest fetched. The daemon had better end
+    /// and be started again.
+    pub fn damaged(&self) -> bool {
+        self.0.damaged.load(Ordering::Acquire)
+    }
+
     /// Bytes that the store takes on disk.
     pub fn size_on_disk(&self) -> Result<u64, StoreError> {
         self.run("measure itself", |db| db.size_on_disk())
@@ -201,6 +252,7 @@ impl Store {
     ) -> Result<T, StoreError> {
         let mut tails = self.0.tails.lock().expect("panics of a write are caught below");
         self.check(operation)?;
+        self.check_room()?;
         let done = self.run(operation, |db| work(db, &mut tails))?;
         self.0.shown.publish(&tails);
         Ok(done)
@@ -224,8 +276,8 @@ impl Store {
         let cause = match catch_unwind(AssertUnwindSafe(|| work(&self.0.db))) {
             Ok(Ok(done)) => return Ok(done),
             Ok(Err(error)) => {
-                if matches!(error, sled::Error::Corruption { .. }) {
-                    self.0.place.condemn(&error.to_string());
+                if past::is_damage(&error) {
+                    self.condemn(&error.to_string());
                 }
                 error.to_string()
             }
@@ -233,6 +285,20 @@ impl Store {
         };
         self.0.failed.store(true, Ordering::Release);
         Err(self.failure(operation, cause))
+    }
+
+    /// Keys cannot be read for a damaged page.
+    fn found_damage(&self, gap: &Gap) {
+        self.0.unreadable.fetch_add(1, Ordering::Relaxed);
+        let (from, through) = (read::describe(&gap.from), read::describe(&gap.through));
+        self.condemn(&format!("what lies from {from} through {through}: {}", gap.cause));
+    }
+
+    fn condemn(&self, cause: &str) {
+        if !self.0.damaged.swap(true, Ordering::AcqRel) {
+            log::error!("the store is damaged: {cause}; it is made anew at the next start");
+            self.0.place.condemn(cause);
+        }
     }
 
     fn failure(&self, operation: &'static str, cause: String) -> StoreError {
@@ -247,19 +313,30 @@ impl Tails {
         batch: &mut sled::Batch,
         arrivals: impl Iterator<Item = Arrival>,
     ) -> Vec<InboxItem> {
+        let items = self.number(arrivals);
+        for (key, value) in items.iter().map(kept) {
+            batch.insert(key, value);
+        }
+        items
+    }
+
+    /// Gives arrivals their numbers.
+    fn number(&mut self, arrivals: impl Iterator<Item = Arrival>) -> Vec<InboxItem> {
         let items: Vec<InboxItem> = (self.last_inbox + 1..)
             .zip(arrivals)
             .map(|(sequence, arrival)| InboxItem { sequence, arrival })
             .collect();
-        for item in &items {
-            let key = Key::Inbox(item.sequence).bytes();
-            let value = values::write_plain(&key, &item.arrival);
-            batch.insert(key, value);
-        }
         self.last_inbox += items.len() as u64;
         self.waiting += items.len() as u64;
         items
     }
+}
+
+/// An inbox item as it is kept.
+fn kept(item: &InboxItem) -> (Vec<u8>, Vec<u8>) {
+    let key = Key::Inbox(item.sequence).bytes();
+    let value = values::write_plain(&key, &item.arrival);
+    (key, value)
 }
 
 impl Shown {

@@ -3,15 +3,17 @@
 //! In order: our own lock; free space, with a ballast file to give up for it; sled's half-made
 //! snapshots, which would keep it from opening for ever (sled #1527); then sled itself, which can
 //! fail or panic. What sled can make anew from its log is removed and the opening retried, after
-//! which the content counts as unproved; what cannot be read then is moved aside, and the store
-//! starts empty: everything in it can be had from upstream. Nothing is mended for a reason that
-//! mending does not help: no permission, no space, another process.
+//! which the content counts as unproved. If that does not help, everything that can still be read
+//! is carried into a new store; else the newest snapshot is; else the store starts empty: what is
+//! lost can be had from upstream. The old store is kept aside. Nothing is mended for a reason that
+//! mending does not help: no permission, no space, another process. How a store is made anew is
+//! said in `rebuild.rs`.
 
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -20,8 +22,9 @@ use super::Tails;
 use super::error::{Healing, OpenError};
 use super::keys::Key;
 use super::place::{Place, unwritable};
+use super::rebuild::Taken;
 use super::values::{self, Damage};
-use super::{read, sync};
+use super::{read, rebuild, sync};
 use crate::mirror::inbox::Quarantined;
 use crate::mirror::ledger::Ledger;
 use crate::mirror::record::ModuleName;
@@ -42,7 +45,7 @@ const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// The format of the whole store that this program writes and reads.
-const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 1;
 
 /// A store that has been opened.
 pub(super) struct Opened {
@@ -61,14 +64,16 @@ pub(super) fn open(directory: &Path) -> Result<Opened, OpenError> {
     let place = Place::make(directory)?;
     let lock = place.lock()?;
     let mut healings = Vec::from_iter(place.make_room()?);
+    place.finish_swap()?;
     healings.extend(place.remove_half_made_snapshots()?);
     let (db, tails) = open_or_heal(&place, &mut healings)?;
+    place.remove_new()?;
     place.keep_ballast();
     Ok(Opened { db, tails, place, lock, healings })
 }
 
 /// Why one attempt failed.
-enum Failure {
+pub(super) enum Failure {
     /// Mending does not help.
     Final(OpenError),
     /// What is on disk cannot be read.
@@ -76,6 +81,12 @@ enum Failure {
 }
 
 impl Failure {
+    fn is_for_want_of_room(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Failure::Final(OpenError::Unwritable { cause, .. })
+            if matches!(cause.kind(), StorageFull | QuotaExceeded))
+    }
+
     /// For when there is nothing left to try.
     fn told(self, place: &Place) -> OpenError {
         match self {
@@ -95,44 +106,143 @@ fn open_or_heal(
     place: &Place,
     healings: &mut Vec<Healing>,
 ) -> Result<(sled::Db, Tails), OpenError> {
-    let cause = match place.condemnation() {
-        Some(cause) => cause,
-        None => match attempt(place, place.is_fresh()?) {
-            Ok(opened) => return Ok(opened),
-            Err(Failure::Final(error)) => return Err(error),
-            Err(Failure::Unreadable(cause)) => {
-                // A crash from here on is not to leave a store that opens and is trusted.
-                place.condemn(&cause);
-                place.remove_what_sled_rebuilds()?;
-                // There was something, so what is empty now has lost it.
-                match attempt(place, false) {
-                    Ok((db, tails)) => {
-                        distrust(&db).map_err(|error| judge(place, error).told(place))?;
-                        place.absolve()?;
-                        healings.push(Healing::Rebuilt { cause });
-                        return Ok((db, tails));
-                    }
-                    Err(Failure::Final(error)) => return Err(error),
-                    Err(Failure::Unreadable(_)) => cause,
-                }
-            }
-        },
-    };
-    if place.is_full()? {
-        // What failed may have failed for want of space, and a new store would fare no better.
-        return Err(unwritable(&place.sled(), io::ErrorKind::StorageFull.into()));
+    if let Some(cause) = place.condemnation() {
+        return heal(place, cause, healings);
     }
-    place.set_aside()?;
-    healings.push(Healing::SetAside { to: place.broken(), cause });
-    // The newest snapshot of our own is to be restored here, once there are any.
-    attempt(place, true).map_err(|failure| failure.told(place))
+    let opened = compact(place, healings).and_then(|()| attempt(place, place.is_fresh()?));
+    let cause = match opened {
+        Ok(opened) => return Ok(opened),
+        Err(Failure::Final(error)) => return Err(error),
+        Err(Failure::Unreadable(cause)) => cause,
+    };
+    // A crash from here on is not to leave a store that opens and is trusted.
+    place.condemn(&cause);
+    place.remove_what_sled_rebuilds()?;
+    match rebuild_in_place(place) {
+        Ok(opened) => {
+            place.absolve()?;
+            healings.push(Healing::Rebuilt { cause });
+            Ok(opened)
+        }
+        Err(Failure::Final(error)) => Err(error),
+        Err(Failure::Unreadable(_)) => heal(place, cause, healings),
+    }
+}
+
+/// Has sled make the best of its log, adds what the newest snapshot has beyond, and reads it all.
+fn rebuild_in_place(place: &Place) -> Result<(sled::Db, Tails), Failure> {
+    // There was something, so what is empty now has lost it.
+    let (db, tails) = attempt(place, false)?;
+    rebuild::fill_in_place(place, &db)?;
+    distrust(&db).map_err(|error| judge(&place.sled(), error))?;
+    Ok((db, tails))
+}
+
+/// Makes a store anew that is much larger than what is in it. When there is no room for that now,
+/// the next snapshot finds out again.
+fn compact(place: &Place, healings: &mut Vec<Healing>) -> Result<(), Failure> {
+    if !place.is_oversized() {
+        return Ok(());
+    }
+    let before = place.size();
+    match guarded(|| rebuild::salvage(place, true)) {
+        Ok(taken) if taken.unreadable == 0 => {
+            place.swap()?;
+            healings.push(Healing::Compacted { before, after: place.size() });
+            Ok(())
+        }
+        Ok(_) => Err(Failure::Unreadable("some of it could not be read to be compacted".into())),
+        Err(failure) if failure.is_for_want_of_room() => {
+            log::warn!("the store is not compacted: there is no room for a second one");
+            place.remove_new()?;
+            Ok(place.accept_size()?)
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Makes a store anew from whatever is left of a condemned one.
+fn heal(
+    place: &Place,
+    cause: String,
+    healings: &mut Vec<Healing>,
+) -> Result<(sled::Db, Tails), OpenError> {
+    match remake(place) {
+        Ok(remade) => {
+            let to = place.broken();
+            healings.push(match remade {
+                Remade::Salvaged(Taken { kept, unreadable }) => {
+                    place.swap()?;
+                    Healing::Salvaged { kept, unreadable, to, cause }
+                }
+                Remade::Restored(taken, from) => {
+                    place.swap()?;
+                    Healing::Restored { kept: taken.kept, from, to, cause }
+                }
+                Remade::Nothing => {
+                    place.set_aside()?;
+                    Healing::SetAside { to, cause }
+                }
+            });
+            // After setting aside there may still be snapshots, none of which can be read.
+            attempt(place, true).map_err(|failure| failure.told(place))
+        }
+        Err(failure) if failure.is_for_want_of_room() => {
+            place.remove_new()?;
+            let opened = attempt(place, false).map_err(|_| failure.told(place))?;
+            healings.push(Healing::Postponed { cause });
+            Ok(opened)
+        }
+        Err(failure) => Err(failure.told(place)),
+    }
+}
+
+/// What a store was made anew from.
+enum Remade {
+    Salvaged(Taken),
+    Restored(Taken, std::path::PathBuf),
+    Nothing,
+}
+
+fn remake(place: &Place) -> Result<Remade, Failure> {
+    if place.is_full()? {
+        return Err(unwritable(&place.sled(), io::ErrorKind::StorageFull.into()).into());
+    }
+    for last in [false, true] {
+        match guarded(|| rebuild::salvage(place, false)) {
+            Ok(taken) => return Ok(Remade::Salvaged(taken)),
+            Err(Failure::Unreadable(_)) if !last => place.remove_what_sled_rebuilds()?,
+            Err(Failure::Unreadable(_)) => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    match guarded(|| rebuild::restore(place)) {
+        Ok(Some((taken, from))) => Ok(Remade::Restored(taken, from)),
+        Ok(None) | Err(Failure::Unreadable(_)) => Ok(Remade::Nothing),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// sled can panic on what it reads, at any time.
+fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    let done = catch_unwind(AssertUnwindSafe(work));
+    done.unwrap_or_else(|panic| Err(Failure::Unreadable(panic_text(&*panic))))
 }
 
 /// Opens sled as it lies there; a store in which there was nothing yet may be `fresh`.
 fn attempt(place: &Place, fresh: bool) -> Result<(sled::Db, Tails), Failure> {
-    let db = open_sled(place)?;
-    let judged = |error| judge(place, error);
-    let newer = |format| OpenError::Newer { path: place.sled(), format, reads: FORMAT };
+    attempt_at(place, &place.sled(), fresh)
+}
+
+/// The same for a store that is not in its place yet.
+pub(super) fn attempt_at(
+    place: &Place,
+    path: &Path,
+    fresh: bool,
+) -> Result<(sled::Db, Tails), Failure> {
+    let db = open_sled(path)?;
+    let judged = |error| judge(path, error);
+    let newer = |format| OpenError::Newer { path: path.to_owned(), format, reads: FORMAT };
     let key = Key::Format.bytes();
     // A log of which sled can read nothing opens as an empty store, without an error: only a key
     // that each of our stores has from its first moment tells it from a new one.
@@ -144,19 +254,18 @@ fn attempt(place: &Place, fresh: bool) -> Result<(sled::Db, Tails), Failure> {
         None if fresh => {
             let value = values::write_plain(&key, &FORMAT);
             db.insert(key, value).and_then(|_| db.flush()).map_err(judged)?;
-            place.sync_names()?;
+            place.sync_names(path)?;
         }
         None => return Err(Failure::Unreadable("its log cannot be read".into())),
     }
-    let tails = survey(&db).map_err(judged)?;
+    let tails = guarded(|| survey(&db).map_err(judged))?;
     Ok((db, tails))
 }
 
-fn open_sled(place: &Place) -> Result<sled::Db, Failure> {
-    let path = place.sled();
+pub(super) fn open_sled(path: &Path) -> Result<sled::Db, Failure> {
     let open = || {
         sled::Config::new()
-            .path(&path)
+            .path(path)
             .cache_capacity(CACHE)
             .flush_every_ms(Some(FLUSH_EVERY))
             .mode(sled::Mode::LowSpace)
@@ -166,18 +275,18 @@ fn open_sled(place: &Place) -> Result<sled::Db, Failure> {
         match catch_unwind(open) {
             Ok(Ok(db)) => return Ok(db),
             Ok(Err(error)) if is_locked(&error) => thread::sleep(LOCK_PAUSE),
-            Ok(Err(error)) => return Err(judge(place, error)),
+            Ok(Err(error)) => return Err(judge(path, error)),
             Err(panic) => return Err(Failure::Unreadable(panic_text(&*panic))),
         }
     }
-    Err(Failure::Final(OpenError::InUse { path }))
+    Err(Failure::Final(OpenError::InUse { path: path.to_owned() }))
 }
 
 /// Whether an error is about what is on disk, or about being let to it.
-fn judge(place: &Place, error: sled::Error) -> Failure {
+pub(super) fn judge(path: &Path, error: sled::Error) -> Failure {
     match error {
         sled::Error::Io(cause) if !is_about_content(&cause) => {
-            Failure::Final(unwritable(&place.sled(), cause))
+            Failure::Final(unwritable(path, cause))
         }
         error => Failure::Unreadable(error.to_string()),
     }
@@ -189,7 +298,7 @@ fn is_locked(error: &sled::Error) -> bool {
 }
 
 /// Whether the bytes are wrong: sled's own findings, or EIO, a block that the disk has lost.
-fn is_about_content(cause: &io::Error) -> bool {
+pub(super) fn is_about_content(cause: &io::Error) -> bool {
     use io::ErrorKind::{InvalidData, Other, UnexpectedEof};
     matches!(cause.kind(), InvalidData | Other | UnexpectedEof)
         || cause.raw_os_error() == Some(libc::EIO)

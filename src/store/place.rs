@@ -2,10 +2,14 @@
 //!
 //! ```text
 //! mirror.sled          sled's files: `db` (its log), `snap.*` and `conf` (made anew from it)
+//! mirror.sled.new      a store in the making; may be removed at any time, unless
+//! mirror.sled.old      is there and mirror.sled is not: then the new one is whole
 //! mirror.sled.broken   the last store that could not be read
+//! snapshots            from which a store can be made anew
 //! lock                 held by the process that has the store open
 //! ballast              space in reserve
-//! condemned            why the store is to be set aside at the next start
+//! condemned            why the store is to be made anew at the next start, for it cannot be read
+//! oversized            why the store is to be made anew at the next start, to be smaller
 //! ```
 //! Which of this is done, and when, is said in `open.rs`.
 
@@ -18,6 +22,7 @@ use rustix::fs::{FallocateFlags, FlockOperation};
 
 use super::error::{Healing, OpenError};
 use super::file::{replace, sync_directory_of};
+use super::snapshot;
 
 /// Free space below which the ballast is given up: sled writes its log in segments of 512 KiB and
 /// moves live data to free old ones, and a burst of callbacks is to fit too.
@@ -47,6 +52,24 @@ impl Place {
     /// Where sled's files are after [`Place::set_aside`].
     pub(super) fn broken(&self) -> PathBuf {
         self.0.join("mirror.sled.broken")
+    }
+
+    /// Where a store is made before it takes the place of the old one.
+    pub(super) fn new_sled(&self) -> PathBuf {
+        self.0.join("mirror.sled.new")
+    }
+
+    fn old_sled(&self) -> PathBuf {
+        self.0.join("mirror.sled.old")
+    }
+
+    /// Where our own snapshots are.
+    pub(super) fn snapshots(&self) -> PathBuf {
+        self.0.join("snapshots")
+    }
+
+    fn oversized(&self) -> PathBuf {
+        self.0.join("oversized")
     }
 
     fn ballast(&self) -> PathBuf {
@@ -100,23 +123,33 @@ impl Place {
         Ok(self.free()? < BALLAST)
     }
 
-    fn free(&self) -> Result<u64, OpenError> {
+    /// Bytes in the files of the store; 0 when there is none.
+    pub(super) fn size(&self) -> u64 {
+        let Ok(entries) = fs::read_dir(self.sled()) else { return 0 };
+        entries.flatten().filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
+    }
+
+    /// Bytes that are free on the disk.
+    pub(super) fn free(&self) -> Result<u64, OpenError> {
         match rustix::fs::statvfs(&self.0) {
             Ok(disk) => Ok(disk.f_bavail.saturating_mul(disk.f_frsize)),
             Err(error) => Err(unwritable(&self.0, error.into())),
         }
     }
 
-    /// Whether there is no store yet: neither a log nor a snapshot of one.
+    /// Whether there is no store yet: neither a log nor a snapshot, be it
+    /// sled's or ours.
     pub(super) fn is_fresh(&self) -> Result<bool, OpenError> {
         let log = self.sled().join("db");
         let empty = fs::metadata(log).map_or(true, |log| log.len() == 0);
-        Ok(empty && self.snapshots()?.is_empty())
+        let ours = snapshot::list(&self.snapshots());
+        let ours = ours.map_err(|cause| unwritable(&self.snapshots(), cause))?;
+        Ok(empty && self.sled_snapshots()?.is_empty() && ours.is_empty())
     }
 
     /// Removes the snapshots that a crash or a full disk kept from being finished.
     pub(super) fn remove_half_made_snapshots(&self) -> Result<Vec<Healing>, OpenError> {
-        let mut half_made = self.snapshots()?;
+        let mut half_made = self.sled_snapshots()?;
         half_made.retain(|path| path.extension().is_some_and(|end| end == "generating"));
         for path in &half_made {
             remove_file(path)?;
@@ -126,14 +159,14 @@ impl Place {
 
     /// Removes sled's snapshots, and its settings: they are the same in every store of ours.
     pub(super) fn remove_what_sled_rebuilds(&self) -> Result<(), OpenError> {
-        for path in self.snapshots()? {
+        for path in self.sled_snapshots()? {
             remove_file(&path)?;
         }
         remove_file(&self.sled().join("conf"))
     }
 
     /// sled's snapshots, half-made ones included; none where there is no store.
-    fn snapshots(&self) -> Result<Vec<PathBuf>, OpenError> {
+    fn sled_snapshots(&self) -> Result<Vec<PathBuf>, OpenError> {
         let path = self.sled();
         let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
@@ -169,31 +202,83 @@ impl Place {
         remove_file(&self.condemned())
     }
 
+    /// Has the store made anew when it is next opened, since it is larger than it need be.
+    pub(super) fn call_oversized(&self, why: &str) -> io::Result<()> {
+        replace(&self.oversized(), why.as_bytes(), 0o600)
+    }
+
+    /// Whether the store is to be made anew to be smaller.
+    pub(super) fn is_oversized(&self) -> bool {
+        self.oversized().exists()
+    }
+
+    /// Takes that back, whether it was done or could not be.
+    pub(super) fn accept_size(&self) -> Result<(), OpenError> {
+        remove_file(&self.oversized())
+    }
+
     /// Moves the store out of the way. One is kept, the newest, for whoever wants to look into it.
     pub(super) fn set_aside(&self) -> Result<(), OpenError> {
-        let (from, to) = (self.sled(), self.broken());
-        if from.exists() {
-            match fs::remove_dir_all(&to) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(unwritable(&to, error));
-                }
-                Ok(()) | Err(_) => {}
-            }
-            let moved = fs::rename(&from, &to).and_then(|()| sync_directory_of(&from));
-            moved.map_err(|cause| unwritable(&from, cause))?;
-        }
+        self.keep_broken(&self.sled())?;
         self.absolve()
     }
 
+    /// Removes what is left of a store in the making.
+    pub(super) fn remove_new(&self) -> Result<(), OpenError> {
+        remove_directory(&self.new_sled())
+    }
+
+    /// Puts the new store in the place of the old one. The new one must be whole on disk.
+    pub(super) fn swap(&self) -> Result<(), OpenError> {
+        remove_directory(&self.old_sled())?;
+        if self.sled().exists() {
+            rename(&self.sled(), &self.old_sled())?;
+        }
+        rename(&self.new_sled(), &self.sled())?;
+        self.finish_swap()?;
+        // When there was no old store, nothing was to be finished.
+        self.absolve()
+    }
+
+    /// Goes on with a swap that a crash interrupted, wherever that was.
+    pub(super) fn finish_swap(&self) -> Result<(), OpenError> {
+        if !self.old_sled().exists() {
+            return Ok(());
+        }
+        if !self.sled().exists() {
+            let new = if self.new_sled().exists() { self.new_sled() } else { self.old_sled() };
+            rename(&new, &self.sled())?;
+        }
+        // What was said of the old store does not hold for the new one. Say so before the old one
+        // goes, which is the sign that there is something to finish.
+        let condemned = self.condemnation().is_some();
+        self.absolve()?;
+        self.accept_size()?;
+        sync_directory_of(&self.sled()).map_err(|cause| unwritable(&self.0, cause))?;
+        if condemned {
+            self.keep_broken(&self.old_sled())
+        } else {
+            remove_directory(&self.old_sled())
+        }
+    }
+
+    fn keep_broken(&self, path: &Path) -> Result<(), OpenError> {
+        if path.exists() {
+            remove_directory(&self.broken())?;
+            rename(path, &self.broken())?;
+        }
+        Ok(())
+    }
+
     /// Makes the names of a new store's files durable, which sled does not.
-    pub(super) fn sync_names(&self) -> Result<(), OpenError> {
-        let settings = self.sled().join("conf");
+    pub(super) fn sync_names(&self, sled: &Path) -> Result<(), OpenError> {
+        let settings = sled.join("conf");
         File::open(&settings)
             .and_then(|file| file.sync_all())
             .and_then(|()| sync_directory_of(&settings))
-            .and_then(|()| sync_directory_of(&self.sled()))
+            .and_then(|()| sync_directory_of(sled))
             .and_then(|()| sync_directory_of(&self.0))
-            .map_err(|cause| unwritable(&self.sled(), cause))
+            .map_err(|cause| unwritable(sled, cause))
     }
 }
 
@@ -203,6 +288,19 @@ fn remove_file(path: &Path) -> Result<(), OpenError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unwritable(path, error)),
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+fn remove_directory(path: &Path) -> Result<(), OpenError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unwritable(path, error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Renames durably.
+fn rename(from: &Path, to: &Path) -> Result<(), OpenError> {
+    let renamed = fs::rename(from, to).and_then(|()| sync_directory_of(to));
+    renamed.map_err(|cause| unwritable(from, cause))
 }
 
 pub(super) fn unwritable(path: &Path, cause: io::Error) -> OpenError {

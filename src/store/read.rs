@@ -3,10 +3,12 @@
 //! A commit is seen whole or not at all by a read of one key; a list that is read while one is
 //! written may show a part of it, and the sequences of its entries say so.
 //!
-//! One value that cannot be read does not hide the others. Lists pass over it: a record that is not
-//! listed is one that a sweep misses here, and has fetched again. Each is counted, the first of a
-//! process is logged.
+//! One value that cannot be read does not hide the others, nor does a page of them. Lists pass over
+//! it: a record that is not listed is one that a sweep misses here, and has fetched again. Each is
+//! counted, the first of a process is logged; a damaged page has the store made anew at the next
+//! start.
 
+use std::cell::RefCell;
 use std::ops::Bound::{self, Excluded, Included};
 use std::sync::atomic::Ordering;
 
@@ -14,6 +16,7 @@ use sled::IVec;
 
 use super::commit::KeptChange;
 use super::keys::{self, Key};
+use super::past::{Gap, Past, Step, is_damage};
 use super::values::{self, Damage};
 use super::{Change, Store, StoreError, Stored};
 use crate::mirror::credits::Spending;
@@ -21,19 +24,16 @@ use crate::mirror::inbox::{InboxItem, Quarantined};
 use crate::mirror::ledger::Ledger;
 use crate::mirror::record::{Entry, FieldName, ModuleName, Record, RecordId};
 
-type Pair = sled::Result<(IVec, IVec)>;
-
 impl Store {
     /// What the mirror knows of an id. A value that cannot be read is
     /// [`StoreError::Unreadable`]: the caller decides whether that is the same as nothing.
     pub fn entry(&self, module: &ModuleName, id: RecordId) -> Result<Option<Stored>, StoreError> {
         let key = Key::Record(module.clone(), id).bytes();
-        let Some(value) = self.run("read a record", |db| db.get(&key))? else {
-            return Ok(None);
-        };
-        match values::read_entry(&key, id, &value) {
-            Ok(stored) => Ok(Some(stored)),
-            Err(damage) => Err(StoreError::Unreadable { key: describe(&key), damage }),
+        let unreadable = |damage| StoreError::Unreadable { key: describe(&key), damage };
+        match self.value("read a record", &key)? {
+            Ok(None) => Ok(None),
+            Ok(Some(value)) => values::read_entry(&key, id, &value).map(Some).map_err(unreadable),
+            Err(damage) => Err(unreadable(damage)),
         }
     }
 
@@ -47,7 +47,7 @@ impl Store {
     ) -> Result<Vec<Record>, StoreError> {
         let end = below.map_or(Included(LAST_ID), Excluded);
         let range = records(module, Included(FIRST_ID), end);
-        self.run("list records", |db| self.live(db.range(range).rev(), limit))
+        self.run("list records", |db| self.live(Past::new(db, range, false), limit))
     }
 
     /// Live records with ids above `above` (all of the module for `None`), from the lowest up, at
@@ -60,7 +60,7 @@ impl Store {
     ) -> Result<Vec<Record>, StoreError> {
         let start = above.map_or(Included(FIRST_ID), Excluded);
         let range = records(module, start, Included(LAST_ID));
-        self.run("list records", |db| self.live(db.range(range), limit))
+        self.run("list records", |db| self.live(Past::new(db, range, true), limit))
     }
 
     /// Ids of live records above `after` (from the lowest for `None`) up to and with `through`,
@@ -81,7 +81,7 @@ impl Store {
             let id = keys::id_at_end(key).ok_or(Damage::Content)?;
             values::is_live(key, value).map(|live| live.then_some(id))
         };
-        self.run("list ids", |db| self.collect(db.range(range), limit, id))
+        self.run("list ids", |db| self.collect(Past::new(db, range, true), limit, id))
     }
 
     /// Changes with a sequence above `since`, from the oldest on, at most `limit`.
@@ -97,7 +97,8 @@ impl Store {
             Ok(Some(Change { sequence, module, id, kind, time }))
         };
         self.run("list changes", |db| {
-            self.collect(db.range(Key::changes_from(first)), limit, change)
+            let (first, last) = Key::changes_from(first).into_inner();
+            self.collect(Past::new(db, (Included(first), Included(last)), true), limit, change)
         })
     }
 
@@ -107,32 +108,35 @@ impl Store {
     /// An item that cannot be read can never be fetched or settled: it is removed, with a warning.
     /// What it named is found by the next catch-up or sweep.
     pub fn inbox(&self) -> Result<Vec<InboxItem>, StoreError> {
-        let (items, unreadable) = self.run("read the inbox", |db| {
-            let mut items = Vec::new();
-            let mut unreadable = Vec::new();
-            for pair in db.range(Key::inbox()) {
-                let (key, value) = pair?;
-                match (Key::parse(&key), values::read_plain(&key, &value)) {
+        let unreadable = RefCell::new(Vec::new());
+        let items = self.run("read the inbox", |db| {
+            self.collect(Past::kind(db, keys::INBOX), usize::MAX, |key, value| {
+                match (Key::parse(key), values::read_plain(key, value)) {
                     (Some(Key::Inbox(sequence)), Ok(arrival)) => {
-                        items.push(InboxItem { sequence, arrival });
+                        return Ok(Some(InboxItem { sequence, arrival }));
                     }
-                    (_, Err(damage)) => unreadable.push((key, damage)),
-                    (_, Ok(_)) => unreadable.push((key, Damage::Content)),
+                    (_, Err(damage)) => unreadable.borrow_mut().push((key.to_vec(), damage)),
+                    (_, Ok(_)) => unreadable.borrow_mut().push((key.to_vec(), Damage::Content)),
                 }
-            }
-            Ok((items, unreadable))
+                Ok(None)
+            })
         })?;
-        for (key, damage) in unreadable {
+        for (key, damage) in unreadable.into_inner() {
             log::warn!(
                 "{} is removed: {damage}; what it named is found by the next catch-up or sweep",
                 describe(&key)
             );
-            self.write("remove an inbox item", |db, tails| {
+            let removed = self.write("remove an inbox item", |db, tails| {
                 if db.remove(&key)?.is_some() {
                     tails.waiting = tails.waiting.saturating_sub(1);
                 }
                 Ok(())
-            })?;
+            });
+            match removed {
+                // It does no harm where it is; the next start finds it again.
+                Ok(()) | Err(StoreError::NoRoom { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(items)
     }
@@ -156,7 +160,7 @@ impl Store {
     /// All records set aside, by module and id.
     pub fn quarantined(&self) -> Result<Vec<Quarantined>, StoreError> {
         self.run("read the quarantine", |db| {
-            let all = db.scan_prefix(Key::quarantine());
+            let all = Past::kind(db, keys::QUARANTINED);
             self.collect(all, usize::MAX, |key, value| values::read_plain(key, value).map(Some))
         })
     }
@@ -168,14 +172,36 @@ impl Store {
 
     fn plain<T: serde::de::DeserializeOwned>(&self, key: &Key) -> Result<Option<T>, StoreError> {
         let bytes = key.bytes();
-        let Some(value) = self.run("read", |db| db.get(&bytes))? else {
-            return Ok(None);
+        let content = match self.value("read", &bytes)? {
+            Ok(None) => return Ok(None),
+            Ok(Some(value)) => values::read_plain(&bytes, &value),
+            Err(damage) => Err(damage),
         };
-        let content = values::read_plain(&bytes, &value);
         Ok(content.inspect_err(|damage| self.pass_over(&bytes, *damage)).ok())
     }
 
-    fn live(&self, pairs: impl Iterator<Item = Pair>, limit: usize) -> sled::Result<Vec<Record>> {
+    /// The value under a key, or the damage of its page.
+    fn value(
+        &self,
+        operation: &'static str,
+        key: &[u8],
+    ) -> Result<Result<Option<IVec>, Damage>, StoreError> {
+        self.run(operation, |db| match db.get(key) {
+            Ok(value) => Ok(Ok(value)),
+            Err(error) if is_damage(&error) => {
+                let key = key.to_vec();
+                self.found_damage(&Gap {
+                    from: key.clone(),
+                    through: key,
+                    cause: error.to_string(),
+                });
+                Ok(Err(Damage::Page))
+            }
+            Err(error) => Err(error),
+        })
+    }
+
+    fn live(&self, pairs: Past<'_>, limit: usize) -> sled::Result<Vec<Record>> {
         self.collect(pairs, limit, |key, value| {
             let id = keys::id_at_end(key).ok_or(Damage::Content)?;
             Ok(match values::read_entry(key, id, value)?.entry {
@@ -187,19 +213,24 @@ impl Store {
 
     fn collect<T>(
         &self,
-        pairs: impl Iterator<Item = Pair>,
+        steps: Past<'_>,
         limit: usize,
         read: impl Fn(&[u8], &[u8]) -> Result<Option<T>, Damage>,
     ) -> sled::Result<Vec<T>> {
         let mut found = Vec::new();
-        for pair in pairs {
+        if limit == 0 {
+            return Ok(found);
+        }
+        for step in steps {
+            match step? {
+                Step::Pair(key, value) => match read(&key, &value) {
+                    Ok(content) => found.extend(content),
+                    Err(damage) => self.pass_over(&key, damage),
+                },
+                Step::Gap(gap) => self.found_damage(&gap),
+            }
             if found.len() >= limit {
                 break;
-            }
-            let (key, value) = pair?;
-            match read(&key, &value) {
-                Ok(content) => found.extend(content),
-                Err(damage) => self.pass_over(&key, damage),
             }
         }
         Ok(found)

@@ -44,6 +44,8 @@ pub enum Damage {
     Newer(u8),
     /// Its checksum is not that of its key and content.
     Checksum,
+    /// The page it is on is damaged.
+    Page,
     /// The checksum holds, but the content is not what belongs under this key.
     Content,
 }
@@ -58,6 +60,7 @@ impl fmt::Display for Damage {
                  a newer crmirror wrote it"
             ),
             Damage::Checksum => f.write_str("its checksum is wrong"),
+            Damage::Page => f.write_str("its page on the disk is damaged"),
             Damage::Content => f.write_str("its content is not what belongs there"),
         }
     }
@@ -102,6 +105,11 @@ pub(super) fn is_live(key: &[u8], value: &[u8]) -> Result<bool, Damage> {
         Kind::Tombstone => Ok(false),
         Kind::Plain => Err(Damage::Content),
     }
+}
+
+/// Whether a value is one that was written under its key, whatever it holds.
+pub(super) fn check(key: &[u8], value: &[u8]) -> Result<(), Damage> {
+    unseal(key, value).map(|_| ())
 }
 
 /// The value of one of our own small types.

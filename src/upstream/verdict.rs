@@ -142,6 +142,7 @@ mod tests {
             Err(Trouble::Throttled { .. }) => "throttled",
             Err(Trouble::Failed { .. }) => "failed",
             Err(Trouble::Unreachable { .. }) => "unreachable",
+            Err(Trouble::NoRoom { .. }) => "no room",
             Err(Trouble::Denied { scope: Scope::Module, .. }) => "denied module",
             Err(Trouble::Denied { scope: Scope::Request, .. }) => "denied request",
         };

@@ -18,6 +18,7 @@ use crmirror::mirror::record::{ChangeKind, Entry, ModuleName, Record, RecordId};
 use crmirror::mirror::time::UpstreamTime;
 use crmirror::store::{Commit, Store, Write, file};
 
+use crate::recorder;
 use crate::scratch::{Scratch, Seed, seeds};
 
 /// The files brought to disk, in order.
@@ -43,14 +44,14 @@ fn forward(file: libc::c_int, call: libc::c_long) -> libc::c_int {
     // What was written before the call is durable after it; what comes while it runs may be not.
     let before = watched.contains_key(&path).then(|| fs::read(&path).unwrap());
     // SAFETY: a system call without pointers, on the caller's own file.
-    let answer = unsafe { libc::syscall(call, file) };
+    let answer = recorder::syncing(&path, || unsafe { libc::syscall(call, file) as libc::c_int });
     if answer == 0 {
         if let Some(content) = before {
             watched.insert(path.clone(), content);
         }
         SYNCED.lock().unwrap().push(path);
     }
-    answer as libc::c_int
+    answer
 }
 
 fn synced(path: &Path) -> usize {

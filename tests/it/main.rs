@@ -2,11 +2,12 @@
 //!
 //! `config`, `wrong_config`, `credentials` what a person writes, and what is said when it is wrong
 //! · `criteria` the search language · `store`, `store_open` the store against a model, and from
-//! whatever lies on the disk · `fsync` what the kernel was asked to bring to the disk · `gate` the
-//! door: framing, limits, TLS · `sim` the simulator of upstream, `sim_rules` that it is true to
-//! upstream · `agent` the real binary in a place of its own, `journeys` from what a person does to
-//! what a person sees · `readme` that what README says is so · `tidy` that the house keeps its
-//! rules · `scratch`, `directory` places on disk.
+//! whatever lies on the disk · `store_heal`, `small_disk` damaged, oversized and full · `fsync`,
+//! `recorder`, `power` what the kernel was asked to bring to the disk, and what a power cut leaves
+//! · `gate` the door: framing, limits, TLS · `sim` the simulator of upstream, `sim_rules` that it
+//! is true to upstream · `agent` the real binary in a place of its own, `journeys` from what a
+//! person does to what a person sees · `readme` that what README says is so · `tidy` that the house
+//! keeps its rules · `scratch`, `directory` places on disk.
 
 // A test that cannot go on is to panic; clippy knows that of test functions, not of their helpers.
 #![allow(clippy::unwrap_used)]
@@ -19,11 +20,15 @@ mod directory;
 mod fsync;
 mod gate;
 mod journeys;
+mod power;
 mod readme;
+mod recorder;
 mod scratch;
 mod sim;
 mod sim_rules;
+mod small_disk;
 mod store;
+mod store_heal;
 mod store_open;
 mod tidy;
 mod wrong_config;

@@ -106,10 +106,15 @@ impl Planner {
 
     fn learn_trouble(&mut self, action: Action, trouble: Trouble, now: Tick) {
         let asked = trouble.asked_pause();
+        if let Action::SetAside(fetch, why) = action {
+            self.give_up = Some((fetch, why));
+            return self.pause_for_room(trouble.why(), now);
+        }
         if let Action::RefreshToken = action {
             return self.learn_no_token(trouble, now);
         }
         match &trouble {
+            Trouble::NoRoom { why } => self.pause_for_room(why, now),
             Trouble::Unreachable { why } => {
                 self.upstream = Upstream::Offline;
                 self.trouble = Some(why.clone());
@@ -136,6 +141,12 @@ impl Planner {
         }
     }
 
+    /// Nothing can be written, so nothing is asked for: it would have to be asked for again.
+    fn pause_for_room(&mut self, why: &str, now: Tick) {
+        self.trouble = Some(why.to_owned());
+        self.line.fail(now, &LINE, None, &mut self.dice);
+    }
+
     fn learn_no_token(&mut self, trouble: Trouble, now: Tick) {
         self.trouble = Some(trouble.why().to_owned());
         let asked = trouble.asked_pause();
@@ -144,7 +155,7 @@ impl Planner {
                 self.upstream = Upstream::Offline;
                 self.line.fail(now, &LINE, asked, &mut self.dice);
             }
-            Trouble::Throttled { .. } | Trouble::Failed { .. } => {
+            Trouble::Throttled { .. } | Trouble::Failed { .. } | Trouble::NoRoom { .. } => {
                 self.token_lane.fail(now, &TOKEN, asked, &mut self.dice);
             }
             Trouble::Denied { .. } | Trouble::TokenRefused { .. } => {

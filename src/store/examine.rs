@@ -1,0 +1,105 @@
+//! A look at a whole store that nobody has open: how much of it can be read. Mends nothing, though
+//! sled itself may tidy up its files when it opens them.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::error::OpenError;
+use super::keys::{CHANGE, FIELDS, INBOX, LEDGER, QUARANTINED, RECORD};
+use super::open::{Failure, open_sled};
+use super::past::{Past, Step};
+use super::place::Place;
+use super::rebuild::has_format;
+use super::{snapshot, values};
+
+/// What was found.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Examination {
+    /// Why the store does not open as it is, or is to be made anew at the next start.
+    pub trouble: Option<String>,
+    /// By kind.
+    pub kinds: Vec<Counted>,
+    /// The snapshots that can be read, the newest first.
+    pub good_snapshots: Vec<PathBuf>,
+    /// The snapshots that cannot.
+    pub bad_snapshots: Vec<PathBuf>,
+}
+
+/// What was found of one kind.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Counted {
+    /// What they are called, in the plural.
+    pub kind: &'static str,
+    /// Values that can be read.
+    pub good: u64,
+    /// Values that cannot.
+    pub unreadable: u64,
+    /// Stretches of keys that cannot be reached, with any number of values.
+    pub gaps: u64,
+}
+
+impl Examination {
+    /// Whether there is nothing to mend. A snapshot that cannot be read is replaced in time.
+    pub fn is_good(&self) -> bool {
+        self.trouble.is_none()
+            && self.kinds.iter().all(|kind| kind.unreadable == 0 && kind.gaps == 0)
+    }
+}
+
+/// Looks at the store in `directory`. With `repair`, what is wrong has the store made anew when it
+/// is next opened.
+pub fn examine(directory: &Path, repair: bool) -> Result<Examination, OpenError> {
+    let place = Place::make(directory)?;
+    let _lock = place.lock()?;
+    place.finish_swap()?;
+    let mut found = Examination { trouble: place.condemnation(), ..Examination::default() };
+    for listed in snapshot::list(&place.snapshots()).unwrap_or_default() {
+        let good = snapshot::read(&listed.path, |_, _| Ok(())).is_ok();
+        if good { &mut found.good_snapshots } else { &mut found.bad_snapshots }.push(listed.path);
+    }
+    match open_sled(&place.sled()) {
+        Ok(db) => {
+            count(&db, &mut found);
+            // A log of which sled can read nothing opens as an empty store.
+            match has_format(&place, &db) {
+                Ok(()) => {}
+                Err(Failure::Unreadable(cause)) => found.trouble = Some(cause),
+                Err(Failure::Final(error)) => return Err(error),
+            }
+        }
+        Err(Failure::Unreadable(cause)) => found.trouble = Some(cause),
+        Err(Failure::Final(error)) => return Err(error),
+    }
+    if repair && !found.is_good() {
+        place.condemn(found.trouble.as_deref().unwrap_or("parts of it cannot be read (fsck)"));
+    }
+    Ok(found)
+}
+
+fn count(db: &sled::Db, found: &mut Examination) {
+    for (kind, name) in [
+        (RECORD, "records"),
+        (CHANGE, "changes"),
+        (INBOX, "inbox items"),
+        (LEDGER, "ledgers"),
+        (FIELDS, "field lists"),
+        (QUARANTINED, "quarantined records"),
+    ] {
+        let mut counted = Counted { kind: name, good: 0, unreadable: 0, gaps: 0 };
+        for step in Past::kind(db, kind) {
+            match step {
+                Ok(Step::Pair(key, value)) if values::check(&key, &value).is_ok() => {
+                    counted.good += 1;
+                }
+                Ok(Step::Pair(..)) => counted.unreadable += 1,
+                Ok(Step::Gap(_)) => counted.gaps += 1,
+                Err(error) => {
+                    counted.gaps += 1;
+                    found.trouble = Some(error.to_string());
+                }
+            }
+        }
+        found.kinds.push(counted);
+    }
+}
