@@ -15,7 +15,8 @@ pub(crate) fn facts(directory: &Path) -> String {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().unwrap_or("?");
     format!(
-        "{} {}, {cores} cores ({cpu}), {memory} GiB, Linux {}, store on {}, load {load} at the start",
+        "{} {}, {cores} cores ({cpu}), {memory} GiB, Linux {}, store on {}, \
+         load {load} at the start",
         std::env::consts::ARCH,
         if cfg!(debug_assertions) { "DEBUG BUILD" } else { "release build" },
         kernel.trim(),

@@ -156,7 +156,7 @@ fn mistakes_on_the_command_line_are_usage() {
         &["--loud"],
         &["changes"],
         &["export", "Leads"],
-        &["fsck"],
+        &["doctor"],
         &["doctor"],
     ] {
         check(&place.run(words), 2, &[]);

@@ -107,7 +107,9 @@ fn a_wrong_client_secret_is_told_and_not_hammered() {
     assert_eq!(printed.matches("invalid_client_secret").count(), 1, "told once: {printed}");
     assert_eq!((place.get("/healthz").status, place.get("/readyz").status), (200, 503));
     // Nothing can be judged yet: a callback is neither accepted nor refused for good.
-    let status = place.post("{\"channel_id\":1,\"module\":\"Leads\",\"ids\":[1],\"operation\":\"update\",\"resource_uri\":\"x\"}");
+    let body =
+        r#"{"channel_id":1,"module":"Leads","ids":[1],"operation":"update","resource_uri":"x"}"#;
+    let status = place.post(body);
     assert!(matches!(status, 403 | 503), "{status}");
 
     // A person mends it.
