@@ -24,8 +24,6 @@ const MISSING_LIMIT: usize = 1_000;
 /// A callback that has not come so long after the change is taken to be lost. Upstream sends them
 /// "typically within seconds" and promises nothing (facts §2.4).
 const CALLBACK_LAG: Duration = Duration::from_secs(120);
-/// A stamp's own second, and what our idea of upstream's clock may be ahead of it.
-const STAMP_GRAIN: Duration = Duration::from_secs(5);
 /// Ids of the mirror that are looked at in one go.
 const CHUNK: usize = 1_000;
 
@@ -46,11 +44,12 @@ impl Heart {
                 self.doubt_deleted(&mut commit, &rows)?;
                 PageSeen { rows: rows.len() as u64, last_id: None, last_modified: None, more }
             }
-            Position::Second { .. } => {
+            Position::Second { .. } | Position::ById { .. } => {
                 let (rows, _) = records::parse(verdict)?;
                 self.take_stamps(&mut commit, scan, &rows)?;
                 // COQL is asked until it has nothing more: its own word on that is not needed.
                 let more = if rows.is_empty() { More::Last } else { More::Next };
+                shown.extend(rows.iter().map(Record::id));
                 records::seen(&rows, more)
             }
             Position::Page(_)
@@ -101,7 +100,9 @@ impl Heart {
             ledger.unstamped = scan.seen > 0 && !scan.stamped;
         }
         let reads_whole = matches!(self.columns(module), Columns::Whole(_));
-        if scan.kind == ScanKind::Refresh || (scan.kind == ScanKind::Sweep && reads_whole) {
+        if scan.kind == ScanKind::Refresh
+            || (scan.kind == ScanKind::Sweep && reads_whole && !scan.narrow)
+        {
             ledger.last_refresh = Some(scan.started);
         }
         let records = ledger.records;
@@ -152,21 +153,21 @@ impl Heart {
     /// is everything when the scan is to refresh.
     ///
     /// So is what was modified since the last proof, even if its stamp is the stored one: stamps
-    /// are whole seconds, and a record read within its second may have changed again in it.
+    /// are whole seconds, and a record read within its second may have changed again in it. As
+    /// lists lag, that is all from where a catch-up begins.
     fn take_stamps(
         &self,
         commit: &mut Commit,
         scan: &Scan,
         rows: &[Record],
     ) -> Result<(), StoreError> {
-        let proved = commit.ledger.complete_through.unwrap_or(scan.since).before(STAMP_GRAIN);
         let refreshes = scan.kind == ScanKind::Refresh && scan.is_listing();
         for row in rows {
             let operation = match self.stored(&commit.module, row.id())? {
                 Some(Entry::Live(stored)) => {
                     let modified = row.modified();
                     let same = modified.is_some() && stored.modified() == modified;
-                    if same && modified < Some(proved) && !refreshes {
+                    if same && modified < Some(scan.since) && !refreshes {
                         continue;
                     }
                     (!same).then_some(Operation::Edit)

@@ -54,6 +54,12 @@ pub struct Scan {
     pub started: UpstreamTime,
     /// From when on modified and deleted records are looked at.
     pub since: UpstreamTime,
+    /// Whether rows went away while the first listing was read, so that it may have missed some.
+    #[serde(default)]
+    pub shifted: bool,
+    /// Whether the copy had been proved complete before.
+    #[serde(default)]
+    pub proved: bool,
     /// The page to read next.
     pub next: Position,
     /// The largest id that the listing has shown so far.
@@ -62,6 +68,9 @@ pub struct Scan {
     pub seen: u64,
     /// Whether any row seen so far carried a modification time.
     pub stamped: bool,
+    /// Whether a part of the listing showed nothing of its records but their stamps.
+    #[serde(default)]
+    pub narrow: bool,
     /// Changes found so far that a callback should have announced.
     pub missed: u64,
 }
@@ -74,6 +83,12 @@ pub enum Position {
     Page(u32),
     /// The listing's page behind this token, in the order of ids.
     Token(String),
+    /// The listing behind this id, by a query in the order of ids: what page numbers and page
+    /// tokens do not reach.
+    ById {
+        /// The last id seen.
+        after: RecordId,
+    },
     /// This page of what was modified at `from` or later, in the order of modification.
     Modified {
         /// The first second looked at.

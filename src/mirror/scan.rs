@@ -5,10 +5,11 @@
 //! looked, *deleted* what went away; *settling* waits until every id that a page left in doubt has
 //! been fetched by its name. Only then is the copy proved complete through the scan's beginning.
 //!
-//! Upstream serves 2,000 records by page number and more by page token (facts §4.2). Where it
-//! offers no token, *modified* goes on by time: a new window from the last second seen. More
-//! records than a window holds may share one second (a mass import), and then that second is walked
-//! by id.
+//! While we read, rows go and come, and those behind them move from page to page: one that moves
+//! back over the edge of a page is shown by neither. So *modified* goes by time, each page a new
+//! window from the last second seen, and a second that is too full for a page is walked by id.
+//! Only the *listing* goes by page number, up to 2,000 records, and by page token (facts §4.2), which
+//! may count rows too; what it should have shown beyond the mirror's own ids is shown by *modified*.
 
 use std::time::Duration;
 
@@ -52,8 +53,17 @@ pub enum More {
 
 impl Scan {
     /// A scan of the whole module, begun at `now` (upstream time).
-    pub fn whole(kind: ScanKind, now: UpstreamTime) -> Scan {
-        Scan::begin(kind, now, now.before(OVERLAP), Position::START)
+    ///
+    /// A page of the listing may miss a record that we have never seen. So what was modified since
+    /// the copy was last proved complete is looked at as well.
+    pub fn whole(
+        kind: ScanKind,
+        complete_through: Option<UpstreamTime>,
+        now: UpstreamTime,
+    ) -> Scan {
+        let proved = complete_through.filter(|proved| proved.since(now) <= OVERLAP);
+        let since = proved.unwrap_or(now).min(now).before(OVERLAP);
+        Scan { proved: proved.is_some(), ..Scan::begin(kind, now, since, Position::START) }
     }
 
     /// A scan of what happened since the copy was last proved complete. `None` when that is longer
@@ -68,12 +78,29 @@ impl Scan {
     }
 
     fn begin(kind: ScanKind, started: UpstreamTime, since: UpstreamTime, next: Position) -> Scan {
-        Scan { kind, started, since, next, after: None, seen: 0, stamped: false, missed: 0 }
+        Scan {
+            kind,
+            started,
+            since,
+            next,
+            proved: true,
+            shifted: false,
+            after: None,
+            seen: 0,
+            stamped: false,
+            narrow: false,
+            missed: 0,
+        }
     }
 
     /// Whether its next page is one of the listing, so that what it does not show is gone.
     pub fn is_listing(&self) -> bool {
-        matches!(self.next, Position::Page(_) | Position::Token(_))
+        matches!(self.next, Position::Page(_) | Position::Token(_) | Position::ById { .. })
+    }
+
+    /// Whether its next page is asked for by a query, which may be denied where pages are not.
+    pub fn is_query(&self) -> bool {
+        matches!(self.next, Position::ById { .. } | Position::Second { .. })
     }
 
     /// The scan after this page has been committed.
@@ -81,39 +108,50 @@ impl Scan {
         let mut scan = self.clone();
         scan.seen += page.rows;
         scan.stamped |= page.last_modified.is_some();
-        scan.next = self.step(page);
+        let is_deleted = matches!(self.next, Position::Deleted { .. });
+        scan.shifted |= is_deleted && page.rows > 0 && !self.proved;
+        scan.next = scan.step(page);
+        if is_deleted && !matches!(scan.next, Position::Deleted { .. }) {
+            // The listing is made up for at most once.
+            (scan.proved, scan.shifted) = (true, false);
+        }
+        scan.narrow |= matches!(scan.next, Position::ById { .. });
         scan.after = if scan.is_listing() { page.last_id.max(self.after) } else { None };
         scan
     }
 
     /// The scan when upstream denies its page: a token may have expired, page numbers may reach
-    /// less far than documented. `None` when there is no other way on.
+    /// less far than documented, queries may need a scope that we lack. `None` when there is no
+    /// other way on.
     pub fn detour(&self) -> Option<Scan> {
         let next = match &self.next {
-            Position::Page(page) if *page > 1 => by_time(UpstreamTime::EPOCH),
-            Position::Token(_) => by_time(UpstreamTime::EPOCH),
+            Position::Page(page) if *page > 1 => self.behind_the_pages(self.after),
+            Position::Token(_) => self.behind_the_pages(self.after),
+            Position::ById { .. } => by_time(UpstreamTime::EPOCH),
             Position::Modified { from, page } if *page > 1 => by_time(*from),
+            Position::Second { from, .. } => Position::Modified { from: *from, page: 2 },
             // Some modules have no modification time to look by (facts §4.3).
             Position::Modified { .. } if self.kind > ScanKind::CatchUp => DELETED,
             Position::Modified { .. } => Position::START,
             Position::ModifiedToken { reached, .. } => by_time(*reached),
             // The deleted list cannot be read to its end: only a listing shows what is gone.
             Position::Deleted { page, .. } if *page > 1 => Position::START,
-            Position::Page(_)
-            | Position::Second { .. }
-            | Position::Deleted { .. }
-            | Position::Settling => return None,
+            Position::Page(_) | Position::Deleted { .. } | Position::Settling => return None,
         };
         let kind = if next == Position::START { self.kind.max(ScanKind::Sweep) } else { self.kind };
-        Some(Scan { kind, next, after: None, ..self.clone() })
+        let after = if matches!(next, Position::ById { .. }) { self.after } else { None };
+        Some(Scan { kind, next, after, ..self.clone() })
     }
 
     fn step(&self, page: &PageSeen) -> Position {
         let stamped = self.stamped || page.last_modified.is_some();
         match (&self.next, &page.more) {
-            (Position::Page(_) | Position::Token(_), More::Last) => {
-                let has_rows = self.seen + page.rows > 0;
+            (Position::Page(_) | Position::Token(_) | Position::ById { .. }, More::Last) => {
+                let has_rows = self.seen > 0;
                 if has_rows && !stamped { DELETED } else { by_time(self.since) }
+            }
+            (Position::ById { after }, More::Next | More::Token(_)) => {
+                Position::ById { after: page.last_id.unwrap_or(*after) }
             }
             (Position::Page(_) | Position::Token(_), More::Token(token)) => {
                 Position::Token(token.clone())
@@ -121,22 +159,29 @@ impl Scan {
             (Position::Page(page), More::Next) if *page < PAGES_BY_NUMBER => {
                 Position::Page(page + 1)
             }
-            (Position::Page(_) | Position::Token(_), More::Next) => by_time(UpstreamTime::EPOCH),
+            (Position::Page(_) | Position::Token(_), More::Next) => {
+                let scan = Scan { stamped, ..self.clone() };
+                scan.behind_the_pages(page.last_id.max(self.after))
+            }
 
             (Position::Modified { .. } | Position::ModifiedToken { .. }, More::Last) => DELETED,
-            (Position::Modified { from, .. }, More::Token(token)) => {
+            // A page beyond the first is read only where a full second cannot be walked by id.
+            (Position::Modified { from, page: 2.. }, More::Token(token))
+            | (Position::ModifiedToken { from, .. }, More::Token(token)) => {
                 self.by_token(*from, token, page)
             }
-            (Position::ModifiedToken { from, .. }, More::Token(token)) => {
-                self.by_token(*from, token, page)
+            (Position::Modified { from, page: number @ 2.. }, More::Next)
+                if *number < PAGES_BY_NUMBER =>
+            {
+                match next_window(*from, page.last_modified) {
+                    Position::Second { .. } => Position::Modified { from: *from, page: number + 1 },
+                    next => next,
+                }
             }
-            (Position::Modified { from, page }, More::Next) if *page < PAGES_BY_NUMBER => {
-                Position::Modified { from: *from, page: page + 1 }
+            (Position::Modified { from, .. }, More::Next | More::Token(_))
+            | (Position::ModifiedToken { from, .. }, More::Next) => {
+                next_window(*from, page.last_modified)
             }
-            (
-                Position::Modified { from, .. } | Position::ModifiedToken { from, .. },
-                More::Next,
-            ) => next_window(*from, page.last_modified),
 
             (Position::Second { from, at, .. }, More::Next | More::Token(_)) => Position::Second {
                 from: *from,
@@ -156,8 +201,22 @@ impl Scan {
             (Position::Deleted { page, .. }, More::Next) => {
                 Position::Deleted { page: page + 1, token: None }
             }
+            // Rows went away while the listing was read, and those behind them moved: one that moved
+            // over the edge of a page is found by time.
+            (Position::Deleted { .. }, More::Last) if self.shifted && stamped => {
+                by_time(UpstreamTime::EPOCH)
+            }
             (Position::Deleted { .. }, More::Last) => Position::Settling,
             (Position::Settling, _) => Position::Settling,
+        }
+    }
+
+    /// Where the listing goes on behind what its pages reach. A copy that is being made first is
+    /// made faster by time, which shows whole records; one that was proved is compared id by id.
+    fn behind_the_pages(&self, after: Option<RecordId>) -> Position {
+        match after {
+            Some(after) if self.proved || !self.stamped => Position::ById { after },
+            Some(_) | None => by_time(UpstreamTime::EPOCH),
         }
     }
 
@@ -224,6 +283,7 @@ mod tests {
             match &scan.next {
                 Position::Page(page) => paged(all(0).collect(), *page),
                 Position::Token(token) => all(0).skip(token.parse().unwrap()).collect(),
+                Position::ById { after } => all(0).filter(|row| id(*row) > *after).collect(),
                 Position::Modified { from: time, page } => paged(all(from(time)).collect(), *page),
                 Position::ModifiedToken { from: time, token, .. } => {
                     all(from(time)).skip(token.parse().unwrap()).collect()
@@ -308,7 +368,7 @@ mod tests {
         for walk in walks() {
             // A window from 1970 that leaves out its first second leaves out 1970's.
             let first = u64::from(!walk.inclusive && !walk.tokens);
-            let scan = Scan::whole(ScanKind::Sweep, UpstreamTime::from_unix(10_000));
+            let scan = Scan::whole(ScanKind::Sweep, None, UpstreamTime::from_unix(10_000));
             walk.check(scan, |second| second >= first);
         }
     }
@@ -326,7 +386,7 @@ mod tests {
 
     #[test]
     fn a_token_that_is_denied_leads_on_by_time() {
-        let scan = Scan::whole(ScanKind::Sweep, UpstreamTime::from_unix(10_000));
+        let scan = Scan::whole(ScanKind::Sweep, None, UpstreamTime::from_unix(10_000));
         assert_eq!(scan.detour(), None, "the first page denied is no matter of paging");
         let scan = Scan { next: Position::Token("gone".into()), ..scan };
         let detour = scan.detour().unwrap();
@@ -345,7 +405,7 @@ mod tests {
 
     #[test]
     fn a_module_without_stamps_is_not_looked_at_by_time() {
-        let scan = Scan::whole(ScanKind::Sweep, UpstreamTime::from_unix(10_000));
+        let scan = Scan::whole(ScanKind::Sweep, None, UpstreamTime::from_unix(10_000));
         let page = PageSeen {
             rows: 3,
             last_id: Some(RecordId::new(3)),

@@ -119,6 +119,7 @@ pub fn page(api: &Api, module: &ModuleName, scan: &Scan, columns: Columns<'_>) -
     Some(match &scan.next {
         Position::Page(page) => get(listed("id").with("page", page), None),
         Position::Token(token) => get(listed("id").with("page_token", token), None),
+        Position::ById { after } => listed_by_id(api, module, scan, *after),
         Position::Modified { from, page } => {
             get(listed("Modified_Time").with("page", page), Some(*from))
         }
@@ -146,6 +147,19 @@ fn second(api: &Api, module: &ModuleName, at: UpstreamTime, after: RecordId) -> 
         "select id, Modified_Time from {module} where Modified_Time = '{at}' and id > '{after}' \
          order by id asc limit 0, {PAGE_ROWS}"
     );
+    coql(api, &query)
+}
+
+/// Asks for the ids behind this one, by COQL as well. It knows no bound on what it reaches.
+fn listed_by_id(api: &Api, module: &ModuleName, scan: &Scan, after: RecordId) -> Request {
+    let columns = if scan.stamped { "id, Modified_Time" } else { "id" };
+    let query = format!(
+        "select {columns} from {module} where id > '{after}' order by id asc limit 0, {PAGE_ROWS}"
+    );
+    coql(api, &query)
+}
+
+fn coql(api: &Api, query: &str) -> Request {
     let body = serde_json::json!({ "select_query": query }).to_string();
     api.request(Method::Post, api.url("coql", &Query::default()), Body::Json(Secret::new(body)))
 }
@@ -281,7 +295,7 @@ mod tests {
     fn each_position_of_a_scan_is_one_request() {
         let time = UpstreamTime::from_unix(1_800_000_000);
         let check = |next: Position, expected: &str, since: bool| {
-            let scan = Scan { next, ..Scan::whole(ScanKind::Sweep, time) };
+            let scan = Scan { next, ..Scan::whole(ScanKind::Sweep, None, time) };
             let request = page(&api(), &module("Deals"), &scan, Columns::Whole(None)).unwrap();
             assert_eq!(request.url, format!("https://www.zohoapis.eu/crm/v8/{expected}"));
             assert_eq!(request.modified_since.is_some(), since);
@@ -293,7 +307,7 @@ mod tests {
         check(Position::Modified { from: time, page: 1 }, &format!("{sorted}&page=1"), true);
         let deleted = Position::Deleted { page: 2, token: None };
         check(deleted, "Deals/deleted?type=all&per_page=200&page=2", true);
-        let scan = Scan { next: Position::Settling, ..Scan::whole(ScanKind::Sweep, time) };
+        let scan = Scan { next: Position::Settling, ..Scan::whole(ScanKind::Sweep, None, time) };
         assert!(page(&api(), &module("Deals"), &scan, Columns::Stamps).is_none());
     }
 

@@ -14,6 +14,7 @@
 
 mod agent;
 mod config;
+mod converge;
 mod credentials;
 mod criteria;
 mod directory;

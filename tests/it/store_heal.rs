@@ -39,7 +39,7 @@ fn arrival(id: u64) -> Arrival {
 }
 
 fn proved(records: u64) -> Ledger {
-    let scan = Some(Scan::whole(ScanKind::Sweep, at(77)));
+    let scan = Some(Scan::whole(ScanKind::Sweep, None, at(77)));
     Ledger { records, complete_through: Some(at(50)), scan, ..Ledger::default() }
 }
 

@@ -189,7 +189,9 @@ impl Planner {
                 }
             },
             Action::ReadPage(module, scan) => {
-                let detour = denied.filter(|scope| *scope == Scope::Request).and(scan.detour());
+                let detour = denied
+                    .filter(|scope| *scope == Scope::Request || scan.is_query())
+                    .and(scan.detour());
                 self.stumble(&module, why, asked, now);
                 if let Some(scan) = detour {
                     self.of(&module, |plan| plan.scan = ScanPlan::Going(scan));

@@ -117,7 +117,7 @@ impl ModulePlan {
     pub(super) fn begin(&self, kind: ScanKind, now: UpstreamTime) -> Scan {
         let proved = self.proved.filter(|_| kind == ScanKind::CatchUp && !self.unstamped);
         let catch_up = proved.and_then(|proved| Scan::catch_up(proved, now));
-        catch_up.unwrap_or_else(|| Scan::whole(kind.max(ScanKind::Sweep), now))
+        catch_up.unwrap_or_else(|| Scan::whole(kind.max(ScanKind::Sweep), self.proved, now))
     }
 
     /// When the next sweep and the next refresh are due, by upstream's clock: a device that is
@@ -137,7 +137,8 @@ impl ModulePlan {
 
     /// A scan has ended that found so many changes which no callback had announced.
     pub(super) fn finished(&mut self, scan: &Scan, usual: Duration, now: Tick) {
-        self.proved = self.proved.max(Some(scan.started));
+        // Earlier than before when the clock was wrong then: from there on is to be looked at.
+        self.proved = Some(scan.started);
         if scan.kind >= ScanKind::Sweep {
             self.swept = Some(scan.started);
             self.unstamped = scan.seen > 0 && !scan.stamped;

@@ -42,6 +42,10 @@ pub struct Knobs {
     pub restore_moves_modified: bool,
     /// Whether a restore is called back as an insert. Not documented.
     pub restore_notifies: bool,
+    /// How long lists lag behind the records: so long they show what is deleted, and show neither
+    /// what is new nor, by time, what was modified. Not documented; records asked for by name are
+    /// always as they are.
+    pub lists_lag: Duration,
     /// How many ids one callback of a mass change carries at most. Not documented.
     pub ids_per_callback: usize,
 }
@@ -66,6 +70,7 @@ impl Default for Knobs {
             throttled_status: 200,
             restore_moves_modified: false,
             restore_notifies: false,
+            lists_lag: Duration::ZERO,
             ids_per_callback: 100,
         }
     }

@@ -116,7 +116,8 @@ impl Model {
         self.modules.values()
     }
 
-    pub(super) fn new_id(&mut self) -> u64 {
+    /// An id that was never used.
+    pub fn new_id(&mut self) -> u64 {
         self.last_id += 7;
         self.last_id
     }
@@ -140,6 +141,17 @@ impl Module {
     /// The records that the user may see, converted ones included.
     pub(super) fn visible(&self) -> impl DoubleEndedIterator<Item = (u64, &Row)> {
         self.rows.iter().filter(|(_, row)| !row.hidden).map(|(&id, row)| (id, row))
+    }
+
+    /// What lists show that know of changes until `indexed` only.
+    pub(super) fn listed(&self, indexed: i64) -> impl Iterator<Item = (u64, &Row)> {
+        let known = move |row: &Row| row.created <= indexed;
+        let gone = self.gone.iter().filter(move |(_, gone)| gone.at.unix() > indexed);
+        let gone = gone.filter(|(_, gone)| !gone.row.hidden).map(|(&id, gone)| (id, &gone.row));
+        let mut rows: Vec<(u64, &Row)> =
+            self.visible().chain(gone).filter(|(_, row)| known(row)).collect();
+        rows.sort_unstable_by_key(|(id, _)| *id);
+        rows.into_iter()
     }
 
     /// The deletions that upstream still remembers and the user may see.

@@ -1,5 +1,7 @@
 //! Records as they are read: one by id, many by page, the deleted ones, the count (facts §4).
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::Upstream;
@@ -46,8 +48,12 @@ impl Upstream {
         let place = paging::place(asked, per_page, has_tokens.then_some(&self.page_tokens), now)?;
 
         let exclusive = self.knobs.modified_since_exclusive;
+        // What is asked for by name is not looked up in a list.
+        let lag = if ids.is_some() { Duration::ZERO } else { self.knobs.lists_lag };
+        let indexed = if lag.is_zero() { i64::MAX } else { now.unix() - lag.as_secs() as i64 };
         let mut rows: Vec<(i64, u64, &Row)> = module
-            .visible()
+            .listed(indexed)
+            .filter(|(_, row)| since.is_none() || row.modified <= indexed)
             .filter(|(id, _)| ids.as_ref().is_none_or(|ids| ids.contains(id)))
             .filter(|(_, row)| converted.shows(row))
             .filter(|(_, row)| since.is_none_or(|since| is_since(row.modified, since, exclusive)))
@@ -122,9 +128,12 @@ impl Upstream {
         let per_page = asked.count("per_page", PAGE_LIMIT, PAGE_LIMIT)?;
         let since = since(asked)?;
         let exclusive = self.knobs.modified_since_exclusive;
+        let lag = self.knobs.lists_lag;
+        let indexed = if lag.is_zero() { i64::MAX } else { now.unix() - lag.as_secs() as i64 };
         let mut rows: Vec<_> = module
             .remembered(now)
             .filter(|(_, _, bin)| wanted.is_none_or(|wanted| *bin == wanted))
+            .filter(|(_, gone, _)| gone.at.unix() <= indexed)
             .filter(|(_, gone, _)| since.is_none_or(|at| is_since(gone.at.unix(), at, exclusive)))
             .collect();
         if rows.is_empty() {
