@@ -203,6 +203,11 @@ impl Waiting {
         self.order.get(module).is_some_and(|order| scanned(order).next().is_some())
     }
 
+    /// How many ids of this module wait.
+    pub fn of(&self, module: &ModuleName) -> usize {
+        self.order.get(module).map_or(0, BTreeSet::len)
+    }
+
     /// Whether this id waits.
     pub fn contains(&self, module: &ModuleName, id: RecordId) -> bool {
         self.wanted.contains_key(&(module.clone(), id))

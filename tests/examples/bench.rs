@@ -81,14 +81,18 @@ struct Bench {
     rounds: usize,
     /// Records that are bootstrapped.
     records: usize,
-    /// How long the agent is watched at rest: beyond the store's own flushes every 5 s.
+    /// How long the agent is left alone before it is watched at rest: the store's own flushes,
+    /// every 5 s, bring to disk what the start left over, the last of it after 10 s.
+    settle: Duration,
+    /// How long the agent is watched at rest.
     rest: Duration,
 }
 
 impl Bench {
     fn whole(directory: PathBuf) -> Bench {
-        let (span, rest) = (Duration::from_millis(800), Duration::from_secs(6));
-        Bench { directory, repetitions: 3, span, rounds: 100, records: 20_000, rest }
+        let span = Duration::from_millis(700);
+        let (settle, rest) = (Duration::from_secs(11), Duration::from_secs(6));
+        Bench { directory, repetitions: 3, span, rounds: 100, records: 20_000, settle, rest }
     }
 
     fn quick(self) -> Bench {

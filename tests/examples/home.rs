@@ -21,6 +21,8 @@ pub(crate) struct Wishes<'a> {
     pub(crate) lifetime: &'a str,
     /// From one catch-up to the next.
     pub(crate) catch_up_every: &'a str,
+    /// The ceiling on credits: a simulator costs nothing, and is asked more often than upstream.
+    pub(crate) credits_per_day: u32,
 }
 
 /// A directory for an agent, and its addresses.
@@ -84,12 +86,14 @@ impl Home {
              [store]\n\
              path = {}\n\
              [catch_up]\n\
-             every = \"{}\"\n",
+             every = \"{}\"\n\
+             credits_per_day = {}\n",
             wishes.lifetime,
             self.callbacks,
             self.local,
             serde_json::Value::from(self.store().to_string_lossy()),
             wishes.catch_up_every,
+            wishes.credits_per_day,
         );
         for module in wishes.modules {
             text.push_str(&format!("[[module]]\nname = \"{module}\"\n"));

@@ -49,6 +49,8 @@ const MODULES: [&str; 3] = ["Leads", "Contacts", "Deals"];
 /// Short enough for a person to see a renewal.
 const LIFETIME: &str = "5m";
 const CATCH_UP_EVERY: &str = "5m";
+/// Enough for a day of changes every few seconds, each with its fetch.
+const CREDITS_PER_DAY: u32 = 100_000;
 
 struct Options {
     seed: u64,
@@ -90,7 +92,12 @@ fn run(options: &Options) -> Result<(), Failure> {
     let home = Home::at(&directory, options.keep.is_none());
     let mut home = home.map_err(broken)?;
     let used_before = home.store().exists();
-    let wishes = Wishes { modules: &MODULES, lifetime: LIFETIME, catch_up_every: CATCH_UP_EVERY };
+    let wishes = Wishes {
+        modules: &MODULES,
+        lifetime: LIFETIME,
+        catch_up_every: CATCH_UP_EVERY,
+        credits_per_day: CREDITS_PER_DAY,
+    };
     home.furnish(&loopback.origin(), &wishes).map_err(broken)?;
     let config = Config::load(&home.configuration())?;
     let delivery = loopback.deliver_to(home.callbacks, Manners::default());

@@ -87,6 +87,29 @@ fn nothing_is_enqueued_without_an_fsync() {
     }
 }
 
+/// While one fsync runs, the arrivals of the others gather, and the next takes them all.
+#[test]
+fn those_who_enqueue_together_share_fsyncs() {
+    const CALLERS: u64 = 8;
+    let scratch = Scratch::new("shared");
+    let (store, _) = Store::open(scratch.path()).unwrap();
+    let log = scratch.path().join("mirror.sled/db");
+    let before = synced(&log);
+    std::thread::scope(|scope| {
+        // Nothing is synced while this is held: all have come before the first is done.
+        let held = WATCHED.lock().unwrap();
+        for id in 0..CALLERS {
+            let store = &store;
+            scope.spawn(move || drop(store.enqueue(&[arrival(id)]).unwrap()));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        drop(held);
+    });
+    let fsyncs = synced(&log) - before;
+    assert!(fsyncs < CALLERS as usize, "{fsyncs} fsyncs for {CALLERS} that came together");
+    assert_eq!(store.waiting(), CALLERS);
+}
+
 /// Cuts the power after every enqueue: only what an fsync has covered is left. Every acknowledged
 /// id is either still waiting or settled by a commit that is there as a whole.
 #[test]

@@ -13,7 +13,7 @@ use crate::mirror::time::Tick;
 use crate::mirror::trouble::{Scope, Trouble};
 
 use super::module::{ModulePlan, ScanPlan};
-use super::{Action, Outcome, Planner, Token, Upstream};
+use super::{Action, GATHERING, Outcome, Planner, Token, Upstream};
 
 /// An access token is renewed this long before its end, so that none dies on its way.
 const TOKEN_MARGIN: Duration = Duration::from_secs(60);
@@ -61,8 +61,11 @@ impl Planner {
             (Action::ReadFields(module), Outcome::Fields) => {
                 self.of(&module, |plan| plan.fields_known = true);
             }
-            (Action::Fetch(fetch), Outcome::Fetched)
-            | (Action::SetAside(fetch, _), Outcome::SetAside) => self.waiting.settle(&fetch),
+            (Action::Fetch(fetch), Outcome::Fetched) => {
+                self.waiting.settle(&fetch);
+                self.of(&fetch.module, |plan| plan.gathers_until = now.after(GATHERING));
+            }
+            (Action::SetAside(fetch, _), Outcome::SetAside) => self.waiting.settle(&fetch),
             (Action::ReadPage(module, _), Outcome::Page(scan, arrived)) => {
                 self.waiting.add(arrived, now);
                 self.of(&module, |plan| plan.scan = ScanPlan::Going(scan));

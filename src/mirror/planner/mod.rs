@@ -25,6 +25,9 @@ mod module;
 #[cfg(test)]
 mod tests;
 
+/// How long ids of a module gather after a fetch of it: no person notices, and of a burst that
+/// takes a second twenty fetches are left.
+const GATHERING: Duration = Duration::from_millis(50);
 /// The shortest wait that is asked for: a plan that has nothing to do cannot make the heart spin.
 const SHORTEST_WAIT: Duration = Duration::from_millis(5);
 
@@ -345,18 +348,33 @@ impl Planner {
             let purpose = if fetch.is_urgent { Purpose::Callback } else { Purpose::CatchUp };
             return Some((purpose, Action::Fetch(fetch)));
         }
+        if self.is_gathering(now) {
+            return None;
+        }
         self.scan(now, upstream_now)
     }
 
     fn fetch(&self, now: Tick) -> Option<Fetch> {
-        let whole = |module: &ModuleName| self.modules.get(module).is_some_and(|m| m.whole_records);
-        let usable = |module: &ModuleName| self.modules.get(module).is_some_and(|m| m.fields_known);
+        let usable = |module: &ModuleName| self.may_fetch(module, now);
         let fetch = self.waiting.next(now, BATCH_LIMIT, usable)?;
-        if whole(&fetch.module) {
-            self.waiting.next(now, 1, |m| *m == fetch.module)
-        } else {
-            Some(fetch)
+        match self.modules.get(&fetch.module)?.whole_records {
+            true => self.waiting.next(now, 1, |module| *module == fetch.module),
+            false => Some(fetch),
         }
+    }
+
+    fn may_fetch(&self, module: &ModuleName, now: Tick) -> bool {
+        let plan = self.modules.get(module);
+        plan.is_some_and(|plan| plan.may_fetch(self.waiting.of(module), now))
+    }
+
+    /// Whether ids gather that are to be fetched in a moment: a page may take longer than that.
+    fn is_gathering(&self, now: Tick) -> bool {
+        let gathers = |module: &ModuleName| {
+            let known = self.modules.get(module).is_some_and(|plan| plan.fields_known);
+            known && !self.may_fetch(module, now)
+        };
+        self.waiting.next(now, 1, gathers).is_some()
     }
 
     fn scan(&mut self, now: Tick, upstream_now: Option<UpstreamTime>) -> Option<(Purpose, Action)> {
@@ -394,14 +412,14 @@ impl Planner {
     }
 
     fn wake(&self, now: Tick, upstream_now: Option<UpstreamTime>) -> Tick {
-        let usable = |module: &ModuleName| self.modules.get(module).is_some_and(|m| m.fields_known);
         let channel = self.channel.as_ref().and_then(|channel| channel.wake(now));
-        let waiting = self.waiting.wake(usable);
+        let waiting = self.waiting.wake(|module| self.may_fetch(module, now));
         let modules = self.modules.values().flat_map(|plan| {
             let lane = (!plan.lane.is_over(now)).then_some(plan.lane.until());
             let due = plan.due_by_upstream(&self.settings).filter(|(kind, _)| !plan.wants(*kind));
             let due = due.filter_map(|(_, due)| Some(now.after(due.since(upstream_now?))));
-            [Some(plan.catch_up_at), lane].into_iter().flatten().chain(due)
+            let gathered = (now < plan.gathers_until).then_some(plan.gathers_until);
+            [Some(plan.catch_up_at), lane, gathered].into_iter().flatten().chain(due)
         });
         let first = modules.chain(channel).chain(waiting).min();
         first.unwrap_or(now.after(self.settings.catch_up_every)).max(now.after(SHORTEST_WAIT))

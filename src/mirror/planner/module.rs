@@ -6,6 +6,7 @@ use crate::mirror::backoff::Backoff;
 use crate::mirror::credits::Purpose;
 use crate::mirror::ledger::{Scan, ScanKind};
 use crate::mirror::time::{Tick, UpstreamTime};
+use crate::mirror::waiting::BATCH_LIMIT;
 
 use super::{ModuleStart, Settings};
 
@@ -18,6 +19,8 @@ const MOST_EAGER: u32 = 8;
 pub(super) struct ModulePlan {
     pub(super) fields_known: bool,
     pub(super) whole_records: bool,
+    /// Until then ids gather for the next fetch.
+    pub(super) gathers_until: Tick,
     pub(super) proved: Option<UpstreamTime>,
     pub(super) unstamped: bool,
     pub(super) scan: ScanPlan,
@@ -50,6 +53,7 @@ impl ModulePlan {
         ModulePlan {
             fields_known: start.fields_known,
             whole_records: start.whole_records,
+            gathers_until: now,
             proved: start.ledger.complete_through,
             unstamped: start.ledger.unstamped,
             // A scan that the last run began says nothing of what happened since.
@@ -71,6 +75,14 @@ impl ModulePlan {
     /// Whether its fields are to be read now.
     pub(super) fn needs_fields(&self, now: Tick) -> bool {
         !self.fields_known && self.lane.is_over(now)
+    }
+
+    /// Whether its ids are fetched now, of which so many wait. The first of a burst is fetched at
+    /// once; then the others gather for a moment, since a fetch costs a credit whether it names one
+    /// id or fifty.
+    pub(super) fn may_fetch(&self, waiting: usize, now: Tick) -> bool {
+        let gathers = now < self.gathers_until && waiting < BATCH_LIMIT && !self.whole_records;
+        self.fields_known && !gathers
     }
 
     /// Whether the next page may be read.

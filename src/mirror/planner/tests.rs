@@ -155,10 +155,9 @@ fn callbacks_go_before_the_next_page() {
     talk.arrive("Leads", 0..120);
     let next = Scan { next: Position::Page(2), ..scan };
     talk.answer(Outcome::Page(next, Vec::new()));
-    assert_eq!(
-        talk.run()[..4],
-        ["fetch Leads 50", "fetch Leads 50", "fetch Leads 20", "page Leads"]
-    );
+    assert_eq!(talk.run(), ["fetch Leads 50", "fetch Leads 50"]);
+    assert!(talk.wait() <= GATHERING, "the others gather");
+    assert_eq!(talk.run()[..2], ["fetch Leads 20", "page Leads"]);
 }
 
 #[test]
@@ -311,4 +310,22 @@ fn without_credits_scans_wait_while_callbacks_are_fetched() {
     assert_eq!(talk.run(), ["token", "fetch Leads 1"]);
     talk.now = talk.now.after(25 * HOUR);
     assert_eq!(talk.run(), ["page Leads", "finish Leads"], "made up for a day later");
+}
+
+#[test]
+fn the_first_of_a_burst_is_fetched_at_once_and_the_others_gather() {
+    let mut talk = Talk::new(false, &["Leads"]);
+    talk.run();
+    let mut fetches = 0;
+    for id in 0..200 {
+        talk.arrive("Leads", id..id + 1);
+        fetches += talk.run().len();
+        assert!(id > 0 || fetches == 1, "the first is not kept waiting");
+        talk.now = talk.now.after(Duration::from_millis(1));
+    }
+    while !talk.planner.waiting().is_empty() {
+        fetches += talk.run().len();
+        assert!(talk.planner.waiting().is_empty() || talk.wait() <= GATHERING);
+    }
+    assert!((4..10).contains(&fetches), "{fetches} fetches");
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crmirror::config::Config;
+use crmirror::config::{CREDITS_LIMIT, Config};
 use crmirror::{daemon, logger};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -63,7 +63,12 @@ impl Stage {
 
     /// Starts the agent, with or without a store from before; returns when it answers.
     pub(crate) fn start(&mut self) -> io::Result<()> {
-        let wishes = Wishes { modules: &["Leads"], lifetime: "24h", catch_up_every: "15m" };
+        let wishes = Wishes {
+            modules: &["Leads"],
+            lifetime: "24h",
+            catch_up_every: "15m",
+            credits_per_day: CREDITS_LIMIT,
+        };
         self.home.furnish(&self.loopback.origin(), &wishes)?;
         self.home.release();
         let child = Command::new(std::env::current_exe()?)

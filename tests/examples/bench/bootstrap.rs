@@ -20,7 +20,7 @@ const SMALL: usize = 300;
 
 pub(crate) fn run(bench: &Bench) -> io::Result<Table> {
     let columns =
-        ["1.5 KB a record", "records/s", "spread", "PSS MiB", "peak RSS MiB", "MiB written"];
+        ["1.5 KB a record", "records/s", "spread", "PSS MiB", "peak RSS MiB", "MiB handed over"];
     let title = format!("Bootstrap of {} records", bench.records);
     let mut table = Table::new(title, &columns);
     let (mut runs, mut floors) = (Vec::new(), Vec::new());
@@ -41,7 +41,7 @@ pub(crate) fn run(bench: &Bench) -> io::Result<Table> {
         rate.spread(),
         Figure::of(&runs, |(_, usage)| usage.pss).median(),
         Figure::of(&runs, |(_, usage)| usage.peak).median(),
-        Figure::of(&runs, |(_, usage)| usage.written / 1024.0).median(),
+        Figure::of(&runs, |(_, usage)| usage.handed / 1024.0).median(),
     ]);
     let floor = Figure::of(&floors, |rate| *rate);
     table.row(vec!["floor: the simulator's pages".to_owned(), floor.median(), floor.spread()]);
@@ -57,7 +57,8 @@ pub(crate) fn rest(bench: &Bench) -> io::Result<Table> {
         "peak MiB",
         "threads",
         "files",
-        "KiB written/min",
+        "wchar KiB/min",
+        "write_bytes KiB/min",
         "CPU ms/min",
     ];
     let mut table = Table::new(format!("At rest, for {:.0?}", bench.rest), &columns);
@@ -79,8 +80,7 @@ pub(crate) fn rest(bench: &Bench) -> io::Result<Table> {
 }
 
 fn resting(bench: &Bench, stage: &Stage, name: String) -> io::Result<Vec<String>> {
-    // What the start left over is written first.
-    thread::sleep(bench.rest);
+    thread::sleep(bench.settle);
     let before = stage.usage()?;
     thread::sleep(bench.rest);
     let after = stage.usage()?;
@@ -93,7 +93,8 @@ fn resting(bench: &Bench, stage: &Stage, name: String) -> io::Result<Vec<String>
         after.peak,
         after.threads,
         after.descriptors,
-        per_minute(|usage| usage.written),
+        per_minute(|usage| usage.handed),
+        per_minute(|usage| usage.booked),
         per_minute(|usage| usage.busy),
     ];
     let figures = figures.into_iter().map(|value| Figure::of(&[value], |value| *value).median());

@@ -15,8 +15,7 @@ pub(crate) fn facts(directory: &Path) -> String {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().unwrap_or("?");
     format!(
-        "{} {}, {cores} cores ({cpu}), {memory} GiB, Linux {}, store on {}, \
-         load {load} at the start",
+        "{} {}, {cores} cores ({cpu}), {memory} GiB, Linux {}, store on {}, load {load} at first",
         std::env::consts::ARCH,
         if cfg!(debug_assertions) { "DEBUG BUILD" } else { "release build" },
         kernel.trim(),
@@ -58,8 +57,7 @@ impl Disk {
         self.field(15)
     }
 
-    /// What anybody has written to the disk so far, KiB. What the kernel counts for a process is
-    /// far more: to it a page counts whole, be it of 2 MiB.
+    /// What anybody has written to the disk so far, KiB.
     pub(crate) fn written(&self) -> f64 {
         self.field(6) / 2.0
     }
@@ -82,8 +80,11 @@ pub(crate) struct Usage {
     pub(crate) peak: f64,
     pub(crate) threads: f64,
     pub(crate) descriptors: f64,
-    /// Bytes that it caused to be written to the disk, KiB.
-    pub(crate) written: f64,
+    /// What it has handed to the kernel to be written, to files and sockets alike, KiB.
+    pub(crate) handed: f64,
+    /// What the kernel books on it as written to the disk, KiB. Far too much on file systems with
+    /// large folios, where 24 bytes can count as 2 MiB.
+    pub(crate) booked: f64,
     /// Processor time, milliseconds.
     pub(crate) busy: f64,
 }
@@ -102,7 +103,8 @@ impl Usage {
             peak: mib(field("status", "VmHWM")?),
             threads: field("status", "Threads")? as f64,
             descriptors: fs::read_dir(of("fd"))?.count() as f64,
-            written: field("io", "write_bytes")? as f64 / 1024.0,
+            handed: field("io", "wchar")? as f64 / 1024.0,
+            booked: field("io", "write_bytes")? as f64 / 1024.0,
             busy: busy(&fs::read_to_string(of("stat"))?),
         })
     }
