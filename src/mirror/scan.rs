@@ -7,9 +7,10 @@
 //!
 //! While we read, rows go and come, and those behind them move from page to page: one that moves
 //! back over the edge of a page is shown by neither. So *modified* goes by time, each page a new
-//! window from the last second seen, and a second that is too full for a page is walked by id.
-//! Only the *listing* goes by page number, up to 2,000 records, and by page token (facts §4.2), which
-//! may count rows too; what it should have shown beyond the mirror's own ids is shown by *modified*.
+//! window from the last second seen, and a second that is too full for a page is walked by id. Only
+//! the *listing* goes by page number, up to 2,000 records, and by page token (facts §4.2), which
+//! may count rows too; what it should have shown beyond the mirror's own ids is shown by
+//! *modified*.
 
 use std::time::Duration;
 
@@ -201,8 +202,8 @@ impl Scan {
             (Position::Deleted { page, .. }, More::Next) => {
                 Position::Deleted { page: page + 1, token: None }
             }
-            // Rows went away while the listing was read, and those behind them moved: one that moved
-            // over the edge of a page is found by time.
+            // Rows went away while the listing was read, and those behind them moved: one that
+            // moved over the edge of a page is found by time.
             (Position::Deleted { .. }, More::Last) if self.shifted && stamped => {
                 by_time(UpstreamTime::EPOCH)
             }

@@ -1,10 +1,10 @@
 //! Stories in a line each: what once went wrong, or must not.
 //!
-//! `check("create 7; edit 7; delete 7; deliver 3; deliver 1", "7: tombstone")`: records are named by
-//! small numbers, callbacks by the order in which they were made; one that is not delivered is lost.
-//! Before a colon stand the circumstances. Time passes only where the plot says so, and while the
-//! heart waits in `wait`. `meanwhile` happens just before the next request is answered, or the next
-//! that has a given part in its address.
+//! `check("create 7; edit 7; delete 7; deliver 3; deliver 1", "7: tombstone")`: records are named
+//! by small numbers, callbacks by the order in which they were made; one that is not delivered is
+//! lost. Before a colon stand the circumstances. Time passes only where the plot says so, and while
+//! the heart waits in `wait`. `meanwhile` happens just before the next request is answered, or the
+//! next that has a given part in its address.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ fn check(plot: &str, expected: &str) {
         let words: Vec<&str> = step.split_whitespace().collect();
         played.step(&words);
     }
-    played.world.turns(10_000);
+    played.world.settle();
     let held: Vec<String> = expected
         .split("; ")
         .map(|one| {
@@ -84,9 +84,9 @@ impl Plot {
         let mut world = World::new(&text, upstream, people, time);
         world.is_honest = !is("unstamped");
         if !is("new") {
-            world.turns(10_000);
+            world.settle();
             world.time.pass(Duration::from_secs(3_600));
-            world.turns(10_000);
+            world.settle();
         }
         Plot { world, fields, count: 0 }
     }
@@ -100,7 +100,7 @@ impl Plot {
                 let at = number.parse::<usize>().unwrap() - 1;
                 assert_eq!(self.world.deliver(at, true), Some(200), "{words:?}");
             }
-            ["settle"] => drop(self.world.turns(10_000)),
+            ["settle"] => self.world.settle(),
             ["turn", times] => drop(self.world.turns(times.parse().unwrap())),
             ["restart"] => self.world.stop(),
             ["wait", span] => self.world.live(duration(span)),
@@ -136,7 +136,7 @@ impl Plot {
 
     fn sync(&mut self, kind: ScanKind) {
         self.world.hear(Input::SyncAsked { module: None, kind });
-        self.world.turns(10_000);
+        self.world.settle();
     }
 
     /// `meanwhile [at PART] CHANGE`: before the next request, or the next whose path and query

@@ -20,6 +20,8 @@ use crate::sim::{Callback, Clock as _, Moment, SimTransport, Upstream};
 pub(super) const START: Moment = Moment::from_unix(1_790_000_000);
 /// Lines of the diary that are kept for a failure.
 const DIARY_LIMIT: usize = 300_000;
+/// Ids of a burst gather for less than this.
+const MOMENT: Duration = Duration::from_millis(100);
 /// Turns without a pause after which the heart is taken to spin.
 const TURNS_LIMIT: usize = 20_000;
 /// With more records than these a proof is checked now and then only, since that takes its time.
@@ -162,6 +164,18 @@ impl World {
             }
         }
         turn
+    }
+
+    /// Turns until the heart waits for longer than the moment in which ids of a burst gather.
+    pub(super) fn settle(&mut self) {
+        while let Turn::WaitUntil(tick) = self.turns(TURNS_LIMIT) {
+            let wait = tick.since(crmirror::clock::Clock::tick(&*self.time.device));
+            if wait > MOMENT {
+                return;
+            }
+            self.time.pass(wait);
+        }
+        self.fail_on("the heart acts without end", &[String::new()]);
     }
 
     /// Lives on for so long: the heart turns, and time passes whenever it waits.
