@@ -116,17 +116,7 @@ impl People {
                 return self.mass_create(upstream, module, count);
             }
             Kind::MassUpdate => {
-                let count = self.dice.usize(2..=self.mass.max(2));
-                let ids: BTreeSet<u64> = (0..count).map(|_| self.somebody(module)).collect();
-                let ids: Vec<u64> = ids.into_iter().collect();
-                let values = self.values(module, false);
-                self.silent.extend(
-                    ids.iter()
-                        .filter(|id| !upstream.ids(module).contains(id))
-                        .map(|id| (module.to_owned(), *id)),
-                );
-                let count = upstream.mass_update(module, &ids, &borrowed(&values));
-                return format!("mass update of {count} {module} {ids:?}");
+                return self.mass_update(upstream, module);
             }
             Kind::Edit => {
                 let values = self.values(module, false);
@@ -174,6 +164,21 @@ impl People {
             }
         };
         format!("{kind:?} {module} {id}: {done}").to_lowercase()
+    }
+
+    /// So many records are changed in one second.
+    fn mass_update(&mut self, upstream: &mut Upstream, module: &str) -> String {
+        let count = self.dice.usize(2..=self.mass.max(2));
+        let ids: BTreeSet<u64> = (0..count).map(|_| self.somebody(module)).collect();
+        let ids: Vec<u64> = ids.into_iter().collect();
+        let values = self.values(module, false);
+        self.silent.extend(
+            ids.iter()
+                .filter(|id| !upstream.ids(module).contains(id))
+                .map(|id| (module.to_owned(), *id)),
+        );
+        let count = upstream.mass_update(module, &ids, &borrowed(&values));
+        format!("mass update of {count} {module} {ids:?}")
     }
 
     /// An import: so many new records in one second.

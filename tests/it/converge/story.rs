@@ -414,7 +414,7 @@ fn text(
         let module = &desk.module;
         let _ = write!(text, "[[module]]\nname = \"{module}\"\nwhole_records = {whole}\n");
         if refreshed {
-            let _ = write!(text, "refresh_every = \"{sweep_every}s\"\n");
+            let _ = writeln!(text, "refresh_every = \"{sweep_every}s\"");
         }
     }
     text

@@ -53,8 +53,11 @@ pub(super) struct Meddling {
     /// How long a request may travel, in milliseconds.
     pub(super) travel: u64,
     /// What happens before the next request that has this part in its address.
-    pub(super) script: VecDeque<(String, Box<dyn FnOnce(&mut Upstream) + Send>)>,
+    pub(super) script: VecDeque<(String, Deed)>,
 }
+
+/// Something that happens upstream.
+pub(super) type Deed = Box<dyn FnOnce(&mut Upstream) + Send>;
 
 pub(super) struct World {
     pub(super) upstream: Arc<Mutex<Upstream>>,
