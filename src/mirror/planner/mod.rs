@@ -26,8 +26,8 @@ mod module;
 mod tests;
 
 /// How long ids of a module gather after a fetch of it: no person notices, and of a burst that
-/// takes a second twenty fetches are left.
-const GATHERING: Duration = Duration::from_millis(50);
+/// takes a second some thirty fetches are left.
+const GATHERING: Duration = Duration::from_millis(30);
 /// The shortest wait that is asked for: a plan that has nothing to do cannot make the heart spin.
 const SHORTEST_WAIT: Duration = Duration::from_millis(5);
 

@@ -83,8 +83,6 @@ fn two_hundred_callbacks_cause_a_handful_of_fetches() {
     let mut place = Place::new("burst");
     let ids = old_leads(&mut place.upstream(), 200);
     place.begin();
-    // An upstream far away; it takes that long for each call.
-    place.loopback.latency(Duration::from_millis(20));
     let callbacks = {
         let mut upstream = place.upstream();
         upstream.forget_calls();
