@@ -53,6 +53,9 @@ struct Wanted {
     denials: u32,
     alone: bool,
     reason: Reason,
+    /// The last item that a scan left, while it waits. Only a fetch planned after it settles the
+    /// scan's doubt.
+    doubt: Option<InboxSequence>,
 }
 
 /// Callbacks go before what scans left over.
@@ -69,6 +72,8 @@ type Place = (Urgency, Tick, InboxSequence, RecordId);
 pub struct Waiting {
     wanted: HashMap<(ModuleName, RecordId), Wanted>,
     order: BTreeMap<ModuleName, BTreeSet<Place>>,
+    /// Those that a scan left in doubt, whether or not a callback has named them too.
+    doubts: BTreeMap<ModuleName, BTreeSet<RecordId>>,
 }
 
 impl Wanted {
@@ -93,6 +98,9 @@ impl Waiting {
     pub fn add(&mut self, items: Vec<InboxItem>, now: Tick) {
         for InboxItem { sequence, arrival } in items {
             let order = self.order.entry(arrival.module.clone()).or_default();
+            if arrival.reason == Reason::Scanned {
+                self.doubts.entry(arrival.module.clone()).or_default().insert(arrival.id);
+            }
             let wanted =
                 self.wanted.entry((arrival.module, arrival.id)).or_insert_with(|| Wanted {
                     sequences: Vec::new(),
@@ -102,10 +110,13 @@ impl Waiting {
                     denials: 0,
                     alone: false,
                     reason: arrival.reason,
+                    doubt: None,
                 });
             order.remove(&wanted.place(arrival.id));
             wanted.sequences.push(sequence);
-            if arrival.reason != Reason::Scanned {
+            if arrival.reason == Reason::Scanned {
+                wanted.doubt = Some(sequence);
+            } else {
                 wanted.reason = arrival.reason;
                 wanted.not_before = now;
             }
@@ -198,9 +209,10 @@ impl Waiting {
         given_up
     }
 
-    /// Whether ids of this module, left over by a scan, still wait.
+    /// Whether ids of this module that a scan left in doubt still wait, be it for a callback too:
+    /// until they are fetched, the scan proves nothing.
     pub fn has_scanned(&self, module: &ModuleName) -> bool {
-        self.order.get(module).is_some_and(|order| scanned(order).next().is_some())
+        self.doubts.contains_key(module)
     }
 
     /// How many ids of this module wait.
@@ -230,11 +242,16 @@ impl Waiting {
 
     fn each(&mut self, fetch: &Fetch, mut change: impl FnMut(&mut Wanted, &[InboxSequence])) {
         let order = self.order.entry(fetch.module.clone()).or_default();
+        let doubts = self.doubts.entry(fetch.module.clone()).or_default();
         for id in fetch.batch.ids() {
             let key = (fetch.module.clone(), *id);
             let Some(wanted) = self.wanted.get_mut(&key) else { continue };
             order.remove(&wanted.place(*id));
             change(wanted, &fetch.settles);
+            if wanted.doubt.is_some_and(|doubt| !wanted.sequences.contains(&doubt)) {
+                wanted.doubt = None;
+                doubts.remove(id);
+            }
             if wanted.sequences.is_empty() {
                 self.wanted.remove(&key);
             } else {
@@ -243,6 +260,9 @@ impl Waiting {
         }
         if order.is_empty() {
             self.order.remove(&fetch.module);
+        }
+        if doubts.is_empty() {
+            self.doubts.remove(&fetch.module);
         }
     }
 }
@@ -313,7 +333,11 @@ mod tests {
         waiting.add(vec![item(2, "Deals", 2, Reason::Deleted)], at(5));
         assert_eq!(next(&waiting, 5), Some(("Deals".into(), vec![2])));
         waiting.add(vec![item(3, "Leads", 1, Reason::Touched)], at(6));
-        assert!(!waiting.has_scanned(&module("Leads")), "a callback makes it urgent");
+        let both = fetch(&waiting, 6);
+        assert!(both.is_urgent && both.settles == [1, 3], "a callback makes it urgent");
+        assert!(waiting.has_scanned(&module("Leads")), "and leaves it in doubt");
+        waiting.settle(&both);
+        assert!(!waiting.has_scanned(&module("Leads")));
     }
 
     #[test]

@@ -6,6 +6,25 @@
 //! - `plot` stories in a line each, for what once went wrong · `cost` what it costs upstream.
 //!
 //! `SEEDS=20000 cargo test --test it converge` tells more stories, `SEEDS=7..8` one again.
+//!
+//! Bugs that were planted, one at a time, and who caught them within a hundred seeds (E every road,
+//! B callbacks, C catch-up, P plots):
+//!
+//! - an inbox item settled before its record is fetched: E C
+//! - a fetch that failed forgotten: E B C
+//! - only the first record of a batch committed, all settled: E B C P
+//! - a record missing from a fetch by name not believed to be gone: E B C P
+//! - the watermark moved to the end of a scan instead of its beginning: E C
+//! - the overlap of catch-ups dropped: E C
+//! - deletions not looked at: E C P
+//! - what a listing does not show not doubted: E C P
+//! - a tombstone revived by a page: P
+//! - the place behind a page token lost at a restart: P
+//! - halves of two states joined to one record: P
+//! - an equal stamp trusted, though it is as young as the proof: C P
+//! - modified records read by page number, while rows move: P
+//! - a first listing of several pages taken for whole: P
+//! - ids behind the 2,000th not compared: P
 
 mod agent;
 mod cost;

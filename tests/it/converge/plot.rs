@@ -13,7 +13,7 @@ use crmirror::mirror::planner::Input;
 
 use super::device::Time;
 use super::people::{Desk, People};
-use super::world::{START, World};
+use super::world::{START, Scripted, World};
 use crate::sim::{Aim, Fault, Moment, RetryAfter, Upstream};
 
 const MODULE: &str = "Leads";
@@ -62,6 +62,9 @@ impl Plot {
         upstream.knobs.date_header = !is("untold");
         upstream.knobs.page_tokens_in_v2 = !is("tokenless");
         upstream.knobs.page_tokens_shift = is("shifting");
+        if is("lagging") {
+            upstream.knobs.lists_lag = Duration::from_secs(60);
+        }
         upstream.model.add(MODULE).has_modified_time = !is("unstamped");
         let version = if is("v8") { "v8" } else { "v2" };
         let mut text = format!(
@@ -112,6 +115,11 @@ impl Plot {
                 self.world.is_honest = false;
                 self.world.time.jump_upstream(-(duration(span).as_secs() as i64));
             }
+            ["edit-each"] => self.edit_each(),
+            ["delete-each"] => (1..=450).for_each(|number| {
+                self.world.time.pass(Duration::from_secs(1));
+                self.world.upstream().delete(MODULE, FIRST + number);
+            }),
             ["offline"] => self.world.upstream().faults.offline(true),
             ["online"] => self.world.upstream().faults.calm(),
             ["deny", number] => self.world.upstream().faults.deny(MODULE, Some(id(number))),
@@ -139,16 +147,32 @@ impl Plot {
         self.world.settle();
     }
 
-    /// `meanwhile [at PART] CHANGE`: before the next request, or the next whose path and query
-    /// have this part.
+    /// `meanwhile [later] [at PART] CHANGE`: before the next request, or the next whose path and
+    /// query have this part; in the same second, or in a later one.
     fn meanwhile(&mut self, words: &[&str]) {
         self.count += 1;
+        let (later, words) = match words {
+            ["later", rest @ ..] => (Duration::from_secs(2), rest),
+            _ => (Duration::ZERO, words),
+        };
         let (part, words) = match words {
             ["at", part, rest @ ..] => (*part, rest),
             _ => ("", words),
         };
         let change = change(words, self.count, self.fields);
-        self.world.meddling.lock().unwrap().script.push_back((part.to_owned(), change));
+        let scripted = Scripted { part: part.to_owned(), later, change };
+        self.world.meddling.lock().unwrap().script.push_back(scripted);
+    }
+
+    /// Every record, a second apart.
+    fn edit_each(&mut self) {
+        let ids = self.world.upstream().ids(MODULE);
+        for id in ids {
+            self.world.time.pass(Duration::from_secs(1));
+            self.count += 1;
+            let value = format!("\"n{}\"", self.count);
+            self.world.upstream().edit(MODULE, id, &[("Field_000", &value)]);
+        }
     }
 }
 
@@ -166,6 +190,7 @@ fn change(words: &[&str], count: u64, fields: usize) -> Change {
         let values: Vec<(&str, &str)> =
             names.iter().map(|name| (name.as_str(), value.as_str())).collect();
         match verb.as_str() {
+            "nothing" => {}
             "create" => upstream.create_as(MODULE, id, &values),
             "edit" => assert!(upstream.edit(MODULE, id, &values)),
             "delete" => assert!(upstream.delete(MODULE, id)),
@@ -253,6 +278,10 @@ fn records_that_change_while_they_are_read() {
         "whole: create 7; deliver 1; settle; edit 7; deliver 2; settle; edit 7; wait 20m",
         "7: live",
     );
+    // Edited between two passes, in a later second.
+    let torn =
+        "create 7; deliver 1; settle; edit 7; deliver 2; meanwhile later at Field_060 edit 7";
+    check(&format!("v8 wide: {torn}; settle"), "7: live");
     // Gone between two passes.
     let gone = "create 7; deliver 1; settle; edit 7; deliver 2; meanwhile at Field_060 delete 7";
     check(&format!("v8 wide: {gone}; wait 20m"), "7: tombstone");
@@ -270,7 +299,40 @@ fn rows_that_move_while_pages_are_read() {
              meanwhile at coql edit 5; meanwhile at coql edit 6; sync"
         );
         check(&later, "5: live; 201: live; 450: live");
+        let apart = format!(
+            "{tokens}: load 450; sweep; pass 1h; edit-each; meanwhile at sort_by=Mod nothing; \
+             meanwhile later at sort_by=Mod edit 5; sync"
+        );
+        check(&apart, "5: live; 201: live; 450: live");
     }
+}
+
+#[test]
+fn a_record_that_is_restored_while_the_deleted_are_listed() {
+    // With the newest gone from the list, another stands on a page that was read already.
+    let plot = "pull: load 450; sweep; pass 1h; delete-each; \
+                meanwhile at deleted?type=all&per_page=200&page=2 restore 450; sync; wait 1m";
+    check(plot, "1: tombstone; 250: tombstone; 251: tombstone; 449: tombstone");
+}
+
+#[test]
+fn lists_that_lag_behind_the_records() {
+    let made = "lagging: create 7; create 8; deliver 1; deliver 2; settle; pass 5m";
+    check(&format!("{made}; delete 7; deliver 3; settle; sweep"), "7: tombstone; 8: live");
+    check(&format!("{made}; create 9; deliver 3; settle; sweep"), "7: live; 9: live");
+    check(&format!("{made}; pass 10m; edit 7; sync; pass 20m; sync"), "7: live");
+    check(&format!("{made}; pass 10m; delete 7; sync; pass 20m; sync"), "7: tombstone");
+}
+
+#[test]
+fn a_scan_that_is_interrupted_goes_on_where_it_was() {
+    for version in ["v2", "v8", "tokenless", "whole"] {
+        let plot = format!("new {version}: load 900; turn 6; restart; turn 2; restart; settle");
+        check(&plot, "1: live; 201: live; 401: live; 850: live; 900: live");
+    }
+    // A token lives for a day.
+    check("new v8: load 900; turn 6; pass 2d; wait 1m", "1: live; 401: live; 850: live");
+    check("new v8: load 900; turn 6; offline; pass 90d; online; wait 1m", "1: live; 850: live");
 }
 
 #[test]

@@ -59,7 +59,7 @@ impl Story {
         let mut upstream = Upstream::new(time.upstream.clone());
         let version = ["v2", "v2", "v2", "v8", "v8", "v3"][dice.usize(0..6)];
         draw_knobs(&mut upstream, &mut dice, form);
-        let crowd = dice.u8(0..24);
+        let crowd = dice.u8(0..36);
         let whole = crowd > 2 && dice.u8(0..6) == 0;
         let wide = version != "v2" && dice.u8(0..3) == 0;
         let desks = open_desks(&mut upstream, &mut dice, wide);
@@ -261,9 +261,10 @@ impl Story {
         let module = &modules[self.dice.usize(0..modules.len())];
         let (kind, count) = (self.dice.u8(0..10), self.dice.usize(150..700));
         let whole = self.world.config.modules.iter().any(|module| module.whole_records);
+        let wide = self.world.people.lock().unwrap().desks[0].fields.len() > 50;
         let count = match kind {
-            // Each record is a call of its own there.
-            _ if whole => count / 10,
+            // Each record is a call of its own there, or three.
+            _ if whole || wide => count / 10,
             0 => 2_500,
             _ => count,
         };

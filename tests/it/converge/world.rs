@@ -53,7 +53,15 @@ pub(super) struct Meddling {
     /// How long a request may travel, in milliseconds.
     pub(super) travel: u64,
     /// What happens before the next request that has this part in its address.
-    pub(super) script: VecDeque<(String, Deed)>,
+    pub(super) script: VecDeque<Scripted>,
+}
+
+/// See [`Meddling::script`].
+pub(super) struct Scripted {
+    pub(super) part: String,
+    /// How long before it the request was sent.
+    pub(super) later: Duration,
+    pub(super) change: Deed,
 }
 
 /// Something that happens upstream.
@@ -376,10 +384,11 @@ impl World {
             let query: Vec<String> =
                 asked.query.iter().map(|(name, value)| format!("{name}={value}")).collect();
             let mut line = format!("  {} {}?{}", asked.method, asked.path, query.join("&"));
-            if meddling.script.front().is_some_and(|(part, _)| line.contains(part)) {
-                let (_, change) = meddling.script.pop_front().expect("it is there");
+            if meddling.script.front().is_some_and(|next| line.contains(&next.part)) {
+                let next = meddling.script.pop_front().expect("it is there");
                 diary.note("  meanwhile".to_owned());
-                change(upstream);
+                time.pass(next.later);
+                (next.change)(upstream);
             }
             time.pass(Duration::from_millis(people.dice.u64(0..=meddling.travel)));
             if people.dice.u32(0..1_000) < meddling.changes {

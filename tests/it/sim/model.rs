@@ -229,17 +229,30 @@ impl Module {
         offset: i32,
     ) -> String {
         let quoted = |seconds: i64| Cow::Owned(format!("\"{}\"", stamp(seconds, offset)));
-        let mut shown: BTreeMap<&str, Cow<'_, str>> = BTreeMap::new();
-        for (name, raw) in &row.values {
-            if whole || !self.field(name).is_some_and(|field| field.whole_only) {
-                shown.insert(name, Cow::Borrowed(raw));
-            }
+        let mut shown: BTreeMap<&str, Cow<'_, str>> = match only {
+            Some(only) => only
+                .iter()
+                .filter_map(|name| row.values.get_key_value(*name))
+                .map(|(name, raw)| (name.as_str(), Cow::Borrowed(raw.as_str())))
+                .collect(),
+            None => row
+                .values
+                .iter()
+                .map(|(name, raw)| (name.as_str(), Cow::Borrowed(raw.as_str())))
+                .collect(),
+        };
+        for field in self.fields.iter().filter(|field| field.whole_only && !whole) {
+            shown.remove(field.name.as_str());
         }
         shown.insert("Created_Time", quoted(row.created));
         if self.has_modified_time {
             shown.insert("Modified_Time", quoted(row.modified));
         }
-        shown.retain(|name, _| only.is_none_or(|only| only.contains(name)));
+        for stamp in ["Created_Time", "Modified_Time"] {
+            if only.is_some_and(|only| !only.contains(&stamp)) {
+                shown.remove(stamp);
+            }
+        }
         shown.insert("id", Cow::Owned(format!("\"{id}\"")));
         let members: Vec<String> =
             shown.iter().map(|(name, raw)| format!("\"{name}\":{raw}")).collect();
