@@ -239,6 +239,7 @@ impl Heart {
             Action::SetAside(fetch, why) => self.set_aside(&fetch, &why),
             Action::ReadPage(module, scan) => self.read_page(&module, &scan),
             Action::Finish(module, scan) => self.finish(&module, &scan),
+            Action::Count(module) => self.count(&module),
         }
     }
 

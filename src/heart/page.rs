@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::config::Operation;
+use crate::mirror::count::Count;
 use crate::mirror::inbox::{Arrival, Reason};
 use crate::mirror::ledger::{Position, Scan, ScanKind};
 use crate::mirror::merge::Observation;
@@ -41,8 +42,9 @@ impl Heart {
         let seen = match &scan.next {
             Position::Deleted { .. } => {
                 let (rows, more) = records::parse_deleted(verdict)?;
-                self.doubt_deleted(&mut commit, &rows)?;
-                PageSeen { rows: rows.len() as u64, last_id: None, last_modified: None, more }
+                let doubted = self.doubt_deleted(&mut commit, &rows)?;
+                let rows = rows.len() as u64;
+                PageSeen { rows, last_id: None, last_modified: None, more, doubted }
             }
             Position::Second { .. } | Position::ById { .. } => {
                 let (rows, _) = records::parse(verdict)?;
@@ -100,7 +102,8 @@ impl Heart {
             ledger.unstamped = scan.seen > 0 && !scan.stamped;
         }
         let reads_whole = matches!(self.columns(module), Columns::Whole(_));
-        if scan.kind == ScanKind::Refresh
+        if first
+            || scan.kind == ScanKind::Refresh
             || (scan.kind == ScanKind::Sweep && reads_whole && !scan.narrow)
         {
             ledger.last_refresh = Some(scan.started);
@@ -113,6 +116,23 @@ impl Heart {
             log::info!("{module}: bootstrapped, {records} records");
         }
         Ok(Outcome::Finished)
+    }
+
+    /// Counts the records there and here. While ids wait, the two are not of one moment.
+    pub(super) fn count(&mut self, module: &ModuleName) -> Result<Outcome, Stop> {
+        let api = self.line.api()?;
+        let reply = self.line.call(&records::count(&api, module))?;
+        let upstream = records::parse_count(judge(&reply)?)?;
+        let time = self.now();
+        if self.store.waiting() > 0 {
+            return Ok(Outcome::Counted { time, is_off: false });
+        }
+        let mut commit = self.commit_of(module, time);
+        let ledger = &mut commit.ledger;
+        let count = Count::taken(ledger.count, ledger.last_sweep, time, upstream, ledger.records);
+        ledger.count = Some(count);
+        self.commit(commit)?;
+        Ok(Outcome::Counted { time, is_off: count.is_off() })
     }
 
     /// What a page shows of this module's records.
@@ -183,15 +203,17 @@ impl Heart {
     }
 
     /// Takes rows of the list of the deleted. They may have been restored since, so that those the
-    /// mirror holds are fetched by name.
-    fn doubt_deleted(&self, commit: &mut Commit, rows: &[Deleted]) -> Result<(), StoreError> {
+    /// mirror holds are fetched by name. Returns whether one of them was not in doubt before.
+    fn doubt_deleted(&self, commit: &mut Commit, rows: &[Deleted]) -> Result<bool, StoreError> {
+        let mut doubted = false;
         for row in rows {
             if let Some(Entry::Live(_)) = self.stored(&commit.module, row.id)? {
+                doubted |= !self.planner.waiting().contains(&commit.module, row.id);
                 commit.arrivals.push(scanned(&commit.module, row.id));
                 self.count_missed(commit, row.id, row.time, Operation::Delete);
             }
         }
-        Ok(())
+        Ok(doubted)
     }
 
     /// Counts a change that a callback should have announced: the channel was open when it

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::count::Count;
 use super::record::RecordId;
 use super::time::UpstreamTime;
 
@@ -19,7 +20,7 @@ pub struct Ledger {
     pub last_catch_up: Option<UpstreamTime>,
     /// When (upstream) the last listing of the whole module ended.
     pub last_sweep: Option<UpstreamTime>,
-    /// When (upstream) the last scan began that read every record whole.
+    /// Since when (upstream) every record has been read whole: no field is older than that.
     #[serde(default)]
     pub last_refresh: Option<UpstreamTime>,
     /// Changes that a catch-up found although a callback should have announced them.
@@ -29,6 +30,9 @@ pub struct Ledger {
     /// changed.
     #[serde(default)]
     pub unstamped: bool,
+    /// How many records there were, there and here, when they were counted last.
+    #[serde(default)]
+    pub count: Option<Count>,
     /// The scan in progress, as of its last committed page.
     pub scan: Option<Scan>,
 }
@@ -60,6 +64,12 @@ pub struct Scan {
     /// Whether the copy had been proved complete before.
     #[serde(default)]
     pub proved: bool,
+    /// Whether this reading of the list of the deleted left something in doubt.
+    #[serde(default)]
+    pub doubted: bool,
+    /// How often the list of the deleted has been read to its end.
+    #[serde(default)]
+    pub readings: u32,
     /// The page to read next.
     pub next: Position,
     /// The largest id that the listing has shown so far.

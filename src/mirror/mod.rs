@@ -7,6 +7,7 @@
 pub mod backoff;
 pub mod callback;
 pub mod channel;
+pub mod count;
 pub mod credits;
 pub mod criteria;
 pub mod inbox;

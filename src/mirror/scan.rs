@@ -10,7 +10,8 @@
 //! window from the last second seen, and a second that is too full for a page is walked by id. Only
 //! the *listing* goes by page number, up to 2,000 records, and by page token (facts §4.2), which
 //! may count rows too; what it should have shown beyond the mirror's own ids is shown by
-//! *modified*.
+//! *modified*. A first listing is read again by time when deletions came between; a row that
+//! passed it by because another went away without a word is found by the next sweep.
 
 use std::time::Duration;
 
@@ -23,6 +24,9 @@ const PAGES_BY_NUMBER: u32 = 10;
 /// How far before the watermark a catch-up looks: upstream's lists lag behind its records, and
 /// stamps are whole seconds.
 const OVERLAP: Duration = Duration::from_secs(5 * 60);
+
+/// How often the list of the deleted is read in search of a reading that shows nothing new.
+const READINGS_LIMIT: u32 = 4;
 
 /// Upstream keeps deleted records in its recycle bin, and in the list of the deleted, for 60 days
 /// (facts §4.4); some are taken off for clocks and time zones.
@@ -39,6 +43,8 @@ pub struct PageSeen {
     pub last_modified: Option<UpstreamTime>,
     /// Whether more rows follow.
     pub more: More,
+    /// Whether it left in doubt what nothing had left in doubt before.
+    pub doubted: bool,
 }
 
 /// Whether more rows follow a page.
@@ -86,6 +92,8 @@ impl Scan {
             next,
             proved: true,
             shifted: false,
+            doubted: false,
+            readings: 0,
             after: None,
             seen: 0,
             stamped: false,
@@ -111,7 +119,14 @@ impl Scan {
         scan.stamped |= page.last_modified.is_some();
         let is_deleted = matches!(self.next, Position::Deleted { .. });
         scan.shifted |= is_deleted && page.rows > 0 && !self.proved;
+        scan.doubted |= is_deleted && page.doubted;
         scan.next = scan.step(page);
+        if is_deleted && page.more == More::Last {
+            (scan.doubted, scan.readings) = (false, scan.readings + 1);
+        }
+        if is_deleted && scan.is_listing() {
+            scan.kind = scan.kind.max(ScanKind::Sweep);
+        }
         if is_deleted && !matches!(scan.next, Position::Deleted { .. }) {
             // The listing is made up for at most once.
             (scan.proved, scan.shifted) = (true, false);
@@ -201,6 +216,15 @@ impl Scan {
             }
             (Position::Deleted { page, .. }, More::Next) => {
                 Position::Deleted { page: page + 1, token: None }
+            }
+            // What is restored leaves the list, and those behind it move up: one that moved to a
+            // page already read was not shown. A listing needs none of this, since it shows by
+            // itself what is gone.
+            (Position::Deleted { page: 2.., .. }, More::Last)
+                if self.doubted && self.kind == ScanKind::CatchUp =>
+            {
+                let again = self.readings + 1 < READINGS_LIMIT;
+                if again { DELETED } else { Position::START }
             }
             // Rows went away while the listing was read, and those behind them moved: one that
             // moved over the edge of a page is found by time.
@@ -321,6 +345,7 @@ mod tests {
                     true if self.tokens && !by_second => More::Token((offset + ROWS).to_string()),
                     true => More::Next,
                 },
+                doubted: false,
             };
             (rows, seen)
         }
@@ -412,6 +437,7 @@ mod tests {
             last_id: Some(RecordId::new(3)),
             last_modified: None,
             more: More::Last,
+            doubted: false,
         };
         assert_eq!(scan.advanced(&page).next, DELETED);
         let scan = Scan::catch_up(UpstreamTime::from_unix(1), UpstreamTime::from_unix(10_000));

@@ -53,13 +53,19 @@ fn document(store: &Store, board: &Board, started: Tick, now: Tick) -> Value {
                 .scan
                 .as_ref()
                 .map(|scan| json!({ "kind": scan.kind, "since": scan.since, "rows": scan.seen }));
+            let since_read = |last| Some(report.upstream_time?.since(last).as_secs());
+            let oldest_read = ledger.last_refresh.and_then(since_read);
             let module = json!({
                 "records": ledger.records,
                 "complete_through": ledger.complete_through,
                 "last_catch_up": ledger.last_catch_up,
                 "last_sweep": ledger.last_sweep,
                 "last_refresh": ledger.last_refresh,
+                "oldest_read_seconds": oldest_read,
                 "missed_callbacks": ledger.missed,
+                "count": ledger.count.map(|count| {
+                    json!({ "time": count.time, "upstream": count.upstream, "mirror": count.mirror })
+                }),
                 "scan": scan,
             });
             (name.to_string(), module)

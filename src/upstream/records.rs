@@ -102,6 +102,11 @@ pub fn by_id(
     api.get(api.module_url(module, &format!("/{id}"), &query))
 }
 
+/// Asks how many records there are. It needs the scope ZohoSearch.securesearch.READ (facts §4.5).
+pub fn count(api: &Api, module: &ModuleName) -> Request {
+    api.get(api.module_url(module, "/actions/count", &Query::default()))
+}
+
 /// Asks for the page where the scan stands; `None` when it has read them all.
 pub fn page(api: &Api, module: &ModuleName, scan: &Scan, columns: Columns<'_>) -> Option<Request> {
     let listed = |order_by: &str| {
@@ -230,6 +235,19 @@ pub fn parse_deleted(verdict: Verdict<'_>) -> Result<(Vec<Deleted>, More), Troub
     Ok((rows.collect::<Result<_, _>>().map_err(|error| odd(&error))?, body.info.more()))
 }
 
+/// Reads a count.
+pub fn parse_count(verdict: Verdict<'_>) -> Result<u64, Trouble> {
+    #[derive(Deserialize)]
+    struct CountBody {
+        count: u64,
+    }
+    let Verdict::Content(text) = verdict else {
+        return Err(odd(&"it is empty"));
+    };
+    let body: CountBody = serde_json::from_str(text).map_err(|error| odd(&error))?;
+    Ok(body.count)
+}
+
 /// What a page of records showed, for the scan.
 pub fn seen(records: &[Record], more: More) -> PageSeen {
     PageSeen {
@@ -237,6 +255,7 @@ pub fn seen(records: &[Record], more: More) -> PageSeen {
         last_id: records.iter().map(Record::id).max(),
         last_modified: records.iter().filter_map(Record::modified).max(),
         more,
+        doubted: false,
     }
 }
 

@@ -9,11 +9,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
+    /// On the disk that the build is on.
     pub(crate) fn new(name: &str) -> Scratch {
+        Scratch::within(Path::new(env!("CARGO_TARGET_TMPDIR")), name)
+    }
+
+    /// In memory, where the system has a place for that: for tests that flush often and cut no
+    /// power.
+    pub(crate) fn in_memory(name: &str) -> Scratch {
+        let memory = Path::new("/dev/shm");
+        match fs::metadata(memory) {
+            Ok(place) if place.is_dir() && !place.permissions().readonly() => {
+                Scratch::within(memory, name)
+            }
+            Ok(_) | Err(_) => Scratch::new(name),
+        }
+    }
+
+    fn within(place: &Path, name: &str) -> Scratch {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{name}-{}-{number}", std::process::id());
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let name = format!("crmirror-{name}-{}-{number}", std::process::id());
+        let path = place.join(name);
         fs::create_dir_all(&path).unwrap();
         Scratch(path.canonicalize().unwrap())
     }

@@ -45,6 +45,7 @@ impl Planner {
             | Outcome::Channel(_)
             | Outcome::Fields
             | Outcome::Fetched
+            | Outcome::Counted { .. }
             | Outcome::Page(..) => self.answered(&action),
         }
         match (action, outcome) {
@@ -69,6 +70,10 @@ impl Planner {
             (Action::ReadPage(module, _), Outcome::Page(scan, arrived)) => {
                 self.waiting.add(arrived, now);
                 self.of(&module, |plan| plan.scan = ScanPlan::Going(scan));
+            }
+            (Action::Count(module), Outcome::Counted { time, is_off }) => {
+                let sweep_every = self.settings.sweep_every;
+                self.of(&module, |plan| plan.counted(time, is_off, sweep_every));
             }
             (Action::Finish(module, scan), Outcome::Finished) => {
                 let usual = self.settings.catch_up_every;
@@ -99,7 +104,11 @@ impl Planner {
                 plan.trouble = None;
             }),
             Action::RefreshToken => return,
-            Action::Channel(_) | Action::Fetch(_) | Action::Finish(..) | Action::SetAside(..) => {}
+            Action::Channel(_)
+            | Action::Fetch(_)
+            | Action::Count(_)
+            | Action::Finish(..)
+            | Action::SetAside(..) => {}
         }
         self.token_lane.clear();
         if let Token::Good { proved, .. } = &mut self.token {
@@ -201,6 +210,13 @@ impl Planner {
                 }
             }
             Action::ReadFields(module) => self.stumble(&module, why, asked, now),
+            // Nothing is wrong without it: it needs a scope that need not be granted.
+            Action::Count(module) => {
+                if let Some(plan) = self.modules.get_mut(&module) {
+                    plan.count_lane.fail(now, &MODULE, asked, &mut self.dice);
+                    plan.count_at = plan.count_at.filter(|_| denied.is_none());
+                }
+            }
             Action::RefreshToken | Action::Finish(..) | Action::SetAside(..) => {}
         }
     }

@@ -60,6 +60,8 @@ pub enum Action {
     ReadPage(ModuleName, Scan),
     /// Commit that a module's scan has ended.
     Finish(ModuleName, Scan),
+    /// Count a module's records.
+    Count(ModuleName),
     /// Set these records aside, with what upstream said.
     SetAside(Fetch, String),
 }
@@ -103,6 +105,13 @@ pub enum Outcome {
     Page(Scan, Vec<InboxItem>),
     /// The end of the scan is committed.
     Finished,
+    /// The records were counted.
+    Counted {
+        /// When (upstream).
+        time: UpstreamTime,
+        /// Whether their number asks for a sweep.
+        is_off: bool,
+    },
     /// The records are set aside.
     SetAside,
     /// It brought nothing.
@@ -351,7 +360,7 @@ impl Planner {
         if self.is_gathering(now) {
             return None;
         }
-        self.scan(now, upstream_now)
+        self.scan(now, upstream_now).or_else(|| self.count(now, upstream_now?))
     }
 
     fn fetch(&self, now: Tick) -> Option<Fetch> {
@@ -411,15 +420,24 @@ impl Planner {
         None
     }
 
+    fn count(&self, now: Tick, upstream_now: UpstreamTime) -> Option<(Purpose, Action)> {
+        let is_due = |(name, plan): &(&ModuleName, &ModulePlan)| {
+            self.waiting.of(name) == 0 && plan.may_count(now, upstream_now)
+        };
+        let (name, _) = self.modules.iter().find(is_due)?;
+        Some((Purpose::Sweep, Action::Count(name.clone())))
+    }
+
     fn wake(&self, now: Tick, upstream_now: Option<UpstreamTime>) -> Tick {
         let channel = self.channel.as_ref().and_then(|channel| channel.wake(now));
         let waiting = self.waiting.wake(|module| self.may_fetch(module, now));
-        let modules = self.modules.values().flat_map(|plan| {
+        let modules = self.modules.iter().flat_map(|(name, plan)| {
             let lane = (!plan.lane.is_over(now)).then_some(plan.lane.until());
             let due = plan.due_by_upstream(&self.settings).filter(|(kind, _)| !plan.wants(*kind));
             let due = due.filter_map(|(_, due)| Some(now.after(due.since(upstream_now?))));
             let gathered = (now < plan.gathers_until).then_some(plan.gathers_until);
-            [Some(plan.catch_up_at), lane, gathered].into_iter().flatten().chain(due)
+            let count = plan.count_wake(now, upstream_now).filter(|_| self.waiting.of(name) == 0);
+            [Some(plan.catch_up_at), lane, gathered, count].into_iter().flatten().chain(due)
         });
         let first = modules.chain(channel).chain(waiting).min();
         first.unwrap_or(now.after(self.settings.catch_up_every)).max(now.after(SHORTEST_WAIT))

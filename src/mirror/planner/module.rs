@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::mirror::backoff::Backoff;
+use crate::mirror::count;
 use crate::mirror::credits::Purpose;
 use crate::mirror::ledger::{Scan, ScanKind};
 use crate::mirror::time::{Tick, UpstreamTime};
@@ -13,6 +14,9 @@ use super::{ModuleStart, Settings};
 /// While callbacks are being missed, catch-up comes up to this many times as often as configured:
 /// eight catch-ups an hour more cost a few hundred credits a day.
 const MOST_EAGER: u32 = 8;
+
+/// A count that differs brings the next sweep forward to this part of its interval.
+const EARLIEST_SWEEP: u32 = 4;
 
 /// What is planned for a module.
 #[derive(Debug)]
@@ -32,6 +36,9 @@ pub(super) struct ModulePlan {
     pub(super) swept: Option<UpstreamTime>,
     pub(super) refreshed: Option<UpstreamTime>,
     pub(super) refresh_every: Option<Duration>,
+    /// When (upstream) its records are counted next; `None` when they are not.
+    pub(super) count_at: Option<UpstreamTime>,
+    pub(super) count_lane: Backoff,
     pub(super) lane: Backoff,
     pub(super) trouble: Option<String>,
 }
@@ -67,6 +74,13 @@ impl ModulePlan {
             swept: start.ledger.last_sweep,
             refreshed: start.ledger.last_refresh,
             refresh_every: start.refresh_every,
+            count_at: count::is_comparable(&start.name).then_some(
+                start
+                    .ledger
+                    .count
+                    .map_or(UpstreamTime::EPOCH, |last| last.time.after(count::EVERY)),
+            ),
+            count_lane: Backoff::default(),
             lane: Backoff::default(),
             trouble: None,
         }
@@ -88,6 +102,29 @@ impl ModulePlan {
     /// Whether the next page may be read.
     pub(super) fn may_scan(&self, now: Tick) -> bool {
         self.fields_known && self.lane.is_over(now)
+    }
+
+    /// Whether its records may be counted now: those of a copy that is whole, and at rest.
+    pub(super) fn may_count(&self, now: Tick, upstream_now: UpstreamTime) -> bool {
+        self.count_wake(now, Some(upstream_now)).is_some_and(|due| due <= now)
+    }
+
+    /// When its records may be counted, if they are at rest until then.
+    pub(super) fn count_wake(&self, now: Tick, upstream_now: Option<UpstreamTime>) -> Option<Tick> {
+        let is_whole = self.proved.is_some() && matches!(self.scan, ScanPlan::Idle);
+        let due = self.count_at.filter(|_| is_whole)?;
+        Some(now.after(due.since(upstream_now?)).max(self.count_lane.until()))
+    }
+
+    /// Its records were counted. When their number is off, a sweep comes early, but not at once
+    /// after the last.
+    pub(super) fn counted(&mut self, time: UpstreamTime, is_off: bool, sweep_every: Duration) {
+        self.count_lane.clear();
+        self.count_at = Some(time.after(count::EVERY));
+        let early = sweep_every / EARLIEST_SWEEP;
+        if is_off && self.swept.is_none_or(|last| last.after(early) <= time) {
+            self.want(ScanKind::Sweep);
+        }
     }
 
     /// What its scan is for: only a copy that was proved complete before can wait for the next.
@@ -149,13 +186,14 @@ impl ModulePlan {
 
     /// A scan has ended that found so many changes which no callback had announced.
     pub(super) fn finished(&mut self, scan: &Scan, usual: Duration, now: Tick) {
+        let first = self.proved.is_none();
         // Earlier than before when the clock was wrong then: from there on is to be looked at.
         self.proved = Some(scan.started);
         if scan.kind >= ScanKind::Sweep {
             self.swept = Some(scan.started);
             self.unstamped = scan.seen > 0 && !scan.stamped;
         }
-        if scan.kind == ScanKind::Refresh {
+        if first || scan.kind == ScanKind::Refresh {
             self.refreshed = Some(scan.started);
         }
         self.catch_up_every = match scan.missed {

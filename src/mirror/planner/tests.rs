@@ -102,6 +102,7 @@ impl Talk {
                 Outcome::Page(Scan { next: Position::Settling, ..scan.clone() }, Vec::new())
             }
             Action::Finish(..) => Outcome::Finished,
+            Action::Count(_) => Outcome::Counted { time: upstream(self.now), is_off: false },
             Action::SetAside(..) => Outcome::SetAside,
         });
     }
@@ -134,6 +135,7 @@ fn word(action: &Action) -> String {
         Action::Fetch(fetch) => format!("fetch {} {}", fetch.module, fetch.batch.ids().len()),
         Action::ReadPage(module, _) => format!("page {module}"),
         Action::Finish(module, _) => format!("finish {module}"),
+        Action::Count(module) => format!("count {module}"),
         Action::SetAside(fetch, _) => format!("set aside {}", fetch.batch.ids().len()),
     }
 }
@@ -142,7 +144,9 @@ fn word(action: &Action) -> String {
 fn a_start_asks_for_a_token_looks_at_the_channel_and_catches_up() {
     let mut talk = Talk::new(true, &["Deals", "Leads"]);
     let expected = ["token", "show", "page Deals", "finish Deals", "page Leads", "finish Leads"];
-    assert_eq!(talk.run(), expected);
+    let done = talk.run();
+    assert_eq!(done[..6], expected);
+    assert_eq!(done[6..], ["count Deals"], "leads cannot be counted");
     assert_eq!(talk.wait(), HOUR);
 }
 
@@ -328,4 +332,47 @@ fn the_first_of_a_burst_is_fetched_at_once_and_the_others_gather() {
         assert!(talk.planner.waiting().is_empty() || talk.wait() <= GATHERING);
     }
     assert!((4..12).contains(&fetches), "{fetches} fetches");
+}
+
+#[test]
+fn a_count_that_is_off_brings_the_sweep_forward_but_not_at_once() {
+    let mut talk = Talk::new(false, &["Deals"]);
+    talk.run();
+    let mut counts = 0;
+    let swept = (1..20).find(|_| {
+        talk.wait();
+        let mut done = Vec::new();
+        while let Next::Do(action) = talk.next() {
+            done.push(word(&action));
+            if let Action::Count(_) = action {
+                counts += 1;
+                talk.answer(Outcome::Counted { time: upstream(talk.now), is_off: true });
+            } else {
+                talk.answer_quietly(&action);
+            }
+        }
+        let is_sweep = |word: &String| word.starts_with("page");
+        let count = done.iter().position(|word| word.starts_with("count"));
+        count.is_some_and(|count| done[count..].iter().any(is_sweep))
+    });
+    assert_eq!((swept, counts), (Some(6), 6), "after a quarter of a day");
+}
+
+#[test]
+fn where_counting_is_denied_it_is_not_tried_again() {
+    let mut talk = Talk::new(false, &["Deals"]);
+    let mut counts = 0;
+    for _ in 0..9 {
+        while let Next::Do(action) = talk.next() {
+            if let Action::Count(_) = action {
+                counts += 1;
+                let why = "OAUTH_SCOPE_MISMATCH".to_owned();
+                talk.answer(Outcome::Trouble(Trouble::Denied { scope: Scope::Module, why }));
+            } else {
+                talk.answer_quietly(&action);
+            }
+        }
+        talk.wait();
+    }
+    assert_eq!((counts, talk.planner.trouble()), (1, None));
 }

@@ -16,7 +16,7 @@ use super::people::{Desk, People};
 use super::world::{START, Scripted, World};
 use crate::sim::{Aim, Fault, Moment, RetryAfter, Upstream};
 
-const MODULE: &str = "Leads";
+const MODULE: &str = "Deals";
 /// Ids are beyond 2^53, as upstream's are.
 const FIRST: u64 = 6_756_839_000_001_000_000;
 
@@ -85,7 +85,7 @@ impl Plot {
         let desk = Desk { module: MODULE.to_owned(), fields: names };
         let people = People::new(1, vec![desk], Vec::new(), 1);
         let mut world = World::new(&text, upstream, people, time);
-        world.is_honest = !is("unstamped");
+        world.is_honest = !is("unstamped") && !is("silently");
         if !is("new") {
             world.settle();
             world.time.pass(Duration::from_secs(3_600));
@@ -96,6 +96,11 @@ impl Plot {
 
     fn step(&mut self, words: &[&str]) {
         self.world.diary.note(words.join(" "));
+        if let [.., "restore", number] = words {
+            // It moves no stamp: no catch-up can know.
+            let key = (MODULE.to_owned(), id(number));
+            self.world.people.lock().unwrap().silent.insert(key);
+        }
         match words {
             ["meanwhile", rest @ ..] => self.meanwhile(rest),
             ["deliver", number] => {
@@ -198,7 +203,6 @@ fn change(words: &[&str], count: u64, fields: usize) -> Change {
             "restore" => assert!(upstream.restore(MODULE, id)),
             "revoke" => assert!(upstream.revoke_permission(MODULE, id)),
             "grant" => assert!(upstream.grant_permission(MODULE, id)),
-            "convert" => assert!(upstream.convert(MODULE, id)),
             "formula" => assert!(upstream.touch_formula(MODULE, id, &names[0], &value)),
             "merge" => assert!(upstream.merge(MODULE, id, other.expect("merge KEPT OTHER"))),
             // So many that were there before the story begins, made a second apart.
@@ -313,6 +317,20 @@ fn a_record_that_is_restored_while_the_deleted_are_listed() {
     let plot = "pull: load 450; sweep; pass 1h; delete-each; \
                 meanwhile at deleted?type=all&per_page=200&page=2 restore 450; sync; wait 1m";
     check(plot, "1: tombstone; 250: tombstone; 251: tombstone; 449: tombstone");
+}
+
+#[test]
+fn what_goes_away_silently_is_missed_by_the_count() {
+    let lost = "load 30; sweep; wait 7h; revoke 7; merge 8 9; wait 4h";
+    check(&format!("silently: {lost}"), "7: tombstone; 8: live; 9: tombstone");
+    // Where counting is not allowed, only the next sweep finds it.
+    let uncounted = format!("silently: withhold ZohoSearch.securesearch.READ; {lost}");
+    check(&uncounted, "7: undead; 8: live; 9: undead");
+    check(&format!("{uncounted}; wait 24h"), "7: tombstone; 8: live; 9: tombstone");
+    // A first listing that passed by one, as another went away before it: the number is right.
+    let hidden = "new silently shifting: load 450; meanwhile at page_token revoke 3; settle";
+    check(hidden, "3: undead; 201: nothing");
+    check(&format!("{hidden}; wait 25h"), "3: tombstone; 201: live");
 }
 
 #[test]

@@ -93,7 +93,7 @@ pub(super) struct World {
 impl World {
     /// A world with this configuration (all but the store's place).
     pub(super) fn new(text: &str, upstream: Upstream, people: People, time: Time) -> World {
-        let scratch = Scratch::new("converge");
+        let scratch = Scratch::in_memory("converge");
         let config = config(text, scratch.path());
         let upstream = Arc::new(Mutex::new(upstream));
         let transport = Arc::new(SimTransport::new(Arc::clone(&upstream)));
