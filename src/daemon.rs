@@ -3,9 +3,12 @@
 //! There is one way to start, whatever ended the last run. Reads are served before upstream is
 //! asked for anything, so that a device without a network is useful from its first second.
 
+use std::io;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
@@ -38,9 +41,10 @@ const LOCAL_WORKERS: usize = 8;
 /// The heart looks around at least this often: after the device was suspended, a wait measured by
 /// the waking clock may be far too long.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// How often the store is looked after. A snapshot is due once a day; the first soon after the
-/// bootstrap, since until then nothing can be restored.
+/// How often the store is looked after. A snapshot is due once a day.
 const UPKEEP_EVERY: Duration = Duration::from_secs(60);
+/// When it is looked after first: until there is a snapshot, nothing can be restored.
+const FIRST_UPKEEP: Duration = Duration::from_secs(5);
 /// Entries that are looked at for old tombstones in one go.
 const TOMBSTONES_A_TIME: usize = 500;
 /// What is left of a polite stop for the disk to take what is written.
@@ -84,11 +88,12 @@ pub fn run(config: &Config) -> Result<(), Failure> {
         let error = beat(&mut heart, &rung, &*clock);
         let _ = ended.send(End::Heart(error));
     })?;
+    let (for_upkeep, board_of_upkeep, oversized) =
+        (store.clone(), Arc::clone(&board), ended.clone());
+    spawn("upkeep", move || keep_up(&for_upkeep, &board_of_upkeep, &oversized))?;
     spawn("signals", move || {
         watch(signals, &ended);
     })?;
-    let (for_upkeep, board_of_upkeep) = (store.clone(), Arc::clone(&board));
-    spawn("upkeep", move || keep_up(&for_upkeep, &board_of_upkeep))?;
     // The bell goes on ringing as long as the doors are open; this end of it is not needed here.
     drop(bell);
     wait(&end, &doors, &store)
@@ -98,6 +103,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
 enum End {
     Signal,
     Reload,
+    Oversized,
     Heart(Option<HeartError>),
 }
 
@@ -201,16 +207,23 @@ fn beat(heart: &mut Heart, rung: &Receiver<Input>, clock: &dyn Clock) -> Option<
 
 /// Keeps the store small and its backup fresh, for as long as the process lives. It goes by
 /// upstream's clock, since ours may be decades off.
-fn keep_up(store: &Store, board: &Board) {
+fn keep_up(store: &Store, board: &Board, ended: &mpsc::Sender<End>) {
+    thread::sleep(FIRST_UPKEEP);
     loop {
-        thread::sleep(UPKEEP_EVERY);
         let report = board.report();
-        let Some(now) = report.upstream_time else { continue };
+        let Some(now) = report.upstream_time else {
+            thread::sleep(FIRST_UPKEEP);
+            continue;
+        };
         match store.maintain(now) {
             Ok(done) => {
                 if let Some(snapshot) = done.snapshot {
                     let SnapshotReport { entries, bytes, .. } = snapshot;
                     log::info!("a snapshot is taken: {entries} entries, {} KiB", bytes >> 10);
+                    // Once a day at most, since so often is there a snapshot.
+                    if done.wants_compaction && ended.send(End::Oversized).is_err() {
+                        return;
+                    }
                 }
             }
             Err(error) => log::warn!("{error}"),
@@ -221,6 +234,7 @@ fn keep_up(store: &Store, board: &Board) {
                 log::warn!("{error}");
             }
         }
+        thread::sleep(UPKEEP_EVERY);
     }
 }
 
@@ -238,8 +252,13 @@ fn wait(end: &Receiver<End>, doors: &Doors, store: &Store) -> Result<(), Failure
         match end.recv() {
             Ok(End::Reload) => doors.reload(),
             Ok(End::Signal) => {
-                stop(doors, store);
+                stop(doors, store, || std::process::exit(0));
                 return Ok(());
+            }
+            Ok(End::Oversized) => {
+                log::info!("the store takes more room than it need: starting anew to mend that");
+                stop(doors, store, start_anew);
+                start_anew();
             }
             Ok(End::Heart(Some(error))) => return Err(Failure::failed(error.to_string())),
             Ok(End::Heart(None)) | Err(_) => {
@@ -249,9 +268,22 @@ fn wait(end: &Receiver<End>, doors: &Doors, store: &Store) -> Result<(), Failure
     }
 }
 
+/// Puts a new run of this program in the place of this one, as the same process: sled gives back
+/// neither memory nor disk to a process that goes on.
+fn start_anew() -> ! {
+    let mut arguments = std::env::args_os();
+    let program = std::env::current_exe().ok().or_else(|| arguments.next().map(PathBuf::from));
+    let error = match program {
+        Some(program) => Command::new(program).args(std::env::args_os().skip(1)).exec(),
+        None => io::ErrorKind::NotFound.into(),
+    };
+    log::error!("cannot start anew: {error}; start crmirror again");
+    std::process::exit(1)
+}
+
 /// Stops politely. An upstream call in flight is not waited for: what it would have brought is
-/// fetched again, as after any other end.
-fn stop(doors: &Doors, store: &Store) {
+/// fetched again, as after any other end. What takes too long ends with `give_up`.
+fn stop(doors: &Doors, store: &Store, give_up: fn() -> !) {
     log::info!("stopping");
     let (done, waits) = mpsc::channel();
     thread::scope(|scope| {
@@ -263,7 +295,7 @@ fn stop(doors: &Doors, store: &Store) {
         });
         if waits.recv_timeout(STOP_LIMIT).is_err() {
             log::warn!("the stop takes too long: what is in hand is given up");
-            std::process::exit(0);
+            give_up();
         }
     });
 }

@@ -20,6 +20,7 @@ mod no_reads;
 mod reads;
 mod refused;
 mod secrets;
+mod shrinking;
 mod sync;
 mod tokens;
 mod trouble;

@@ -1,0 +1,72 @@
+//! A store that a mass deletion left far too large is made anew without anybody's help.
+
+use std::path::Path;
+
+use crmirror::mirror::ledger::Ledger;
+use crmirror::mirror::record::{Entry, ModuleName, Record, RecordId};
+use crmirror::mirror::time::UpstreamTime;
+use crmirror::store::{Commit, Store, Write};
+
+use super::old_leads;
+use crate::agent::Place;
+use crate::sim::http;
+
+const BULK: u64 = 10_000;
+const BATCH: usize = 100;
+
+/// Writes something under each of so many ids.
+fn write_all(store: &Store, entry: impl Fn(u64) -> Entry) {
+    let ids: Vec<u64> = (1..=BULK).collect();
+    for batch in ids.chunks(BATCH) {
+        let writes =
+            batch.iter().map(|&id| Write { id: RecordId::new(id), entry: entry(id), change: None });
+        let commit = Commit {
+            module: ModuleName::parse("Leads").unwrap(),
+            time: UpstreamTime::EPOCH,
+            writes: writes.collect(),
+            ledger: Ledger::default(),
+            settled: Vec::new(),
+            arrivals: Vec::new(),
+            set_aside: Vec::new(),
+            released: Vec::new(),
+        };
+        store.commit(commit).unwrap();
+    }
+    let _durable = store.flush().unwrap();
+}
+
+/// Writes two hundred megabytes, and deletes them.
+fn bloat(path: &Path) {
+    let (store, _) = Store::open(path).unwrap();
+    write_all(&store, |id| {
+        let text = "0123456789abcdef".repeat(1_250);
+        let record = Record::parse(&format!(r#"{{"id":"{id}","Text":"{text}"}}"#)).unwrap();
+        Entry::Live(record)
+    });
+    write_all(&store, |_| Entry::Tombstone { gone: UpstreamTime::EPOCH });
+}
+
+#[test]
+fn an_oversized_store_is_made_smaller_while_nobody_looks() {
+    let mut place = Place::new("shrinking");
+    let ids = old_leads(&mut place.upstream(), 3);
+    let path = place.path("store");
+    bloat(&path);
+    let log = path.join("mirror.sled/db");
+    let before = std::fs::metadata(&log).unwrap().len();
+    assert!(before > 64 << 20, "{before}");
+    place.begin();
+    place.until("the store is small", |_| {
+        let size = std::fs::metadata(&log).ok()?.len();
+        (size < 16 << 20).then(|| println!("{before} bytes became {size}"))
+    });
+    place.until("it is ready again", |place| {
+        let heard = http(place.local, "GET", "/readyz", &[], b"");
+        heard.is_ok_and(|heard| heard.status == 200).then_some(())
+    });
+    assert_eq!(place.records("Leads"), place.truth("Leads", false));
+    place.upstream().edit("Leads", ids[0], &[("Phone", "\"1\"")]);
+    place.carry();
+    place.until_reads("Leads", ids[0], "Phone", "\"1\"");
+    assert_eq!(place.stop().0, Some(0), "it is the process that was started first");
+}
