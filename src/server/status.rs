@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::mirror::count::Count;
 use crate::mirror::credits::Purpose;
 use crate::mirror::time::Tick;
 use crate::store::Store;
@@ -55,6 +56,11 @@ fn document(store: &Store, board: &Board, started: Tick, now: Tick) -> Value {
                 .map(|scan| json!({ "kind": scan.kind, "since": scan.since, "rows": scan.seen }));
             let since_read = |last| Some(report.upstream_time?.since(last).as_secs());
             let oldest_read = ledger.last_refresh.and_then(since_read);
+            let count = ledger.count.map(
+                |Count { time, upstream, mirror, .. }| {
+                    json!({ "time": time, "upstream": upstream, "mirror": mirror })
+                },
+            );
             let module = json!({
                 "records": ledger.records,
                 "complete_through": ledger.complete_through,
@@ -63,9 +69,7 @@ fn document(store: &Store, board: &Board, started: Tick, now: Tick) -> Value {
                 "last_refresh": ledger.last_refresh,
                 "oldest_read_seconds": oldest_read,
                 "missed_callbacks": ledger.missed,
-                "count": ledger.count.map(|count| {
-                    json!({ "time": count.time, "upstream": count.upstream, "mirror": count.mirror })
-                }),
+                "count": count,
                 "scan": scan,
             });
             (name.to_string(), module)

@@ -35,8 +35,29 @@ mod load;
 mod machine;
 #[path = "bench/reads.rs"]
 mod reads;
+#[path = "../it/scratch.rs"]
+#[allow(dead_code, clippy::unwrap_used)]
+mod scratch;
+#[path = "bench/wear.rs"]
+mod wear;
 #[path = "bench/wire.rs"]
 mod wire;
+
+/// The world of the convergence tests, whose time is virtual, for what takes a day.
+#[path = "bench"]
+#[allow(dead_code, clippy::unwrap_used)]
+mod converge {
+    #[path = "../../it/converge/agent.rs"]
+    mod agent;
+    #[path = "day.rs"]
+    pub(crate) mod day;
+    #[path = "../../it/converge/device.rs"]
+    mod device;
+    #[path = "../../it/converge/people.rs"]
+    mod people;
+    #[path = "../../it/converge/world.rs"]
+    mod world;
+}
 
 use figures::Table;
 
@@ -51,6 +72,8 @@ Workloads:
   reads       reads per second, by id and by page
   bootstrap   records per second the first time a module is mirrored
   rest        memory, threads and writes when nothing happens
+  day         what a quiet day costs upstream and the card
+  wear        disk against data, while the same records are updated; a minute more for a million
 
 Options:
   --quick     one short repetition of each, for a first look
@@ -63,12 +86,14 @@ Each figure is the median of three repetitions; the spread is from the least to 
 /// A workload's name and what it does.
 type Workload = (&'static str, fn(&Bench) -> io::Result<Table>);
 
-const WORKLOADS: [Workload; 5] = [
+const WORKLOADS: [Workload; 7] = [
     ("acks", acks::run),
     ("lag", lag::run),
     ("reads", reads::run),
     ("bootstrap", bootstrap::run),
     ("rest", bootstrap::rest),
+    ("day", converge::day::run),
+    ("wear", wear::run),
 ];
 
 /// How much is measured, and where.
@@ -81,6 +106,8 @@ struct Bench {
     rounds: usize,
     /// Records that are bootstrapped.
     records: usize,
+    /// Updates of the same records.
+    updates: usize,
     /// How long the agent is left alone before it is watched at rest: the store's own flushes,
     /// every 5 s, bring to disk what the start left over, the last of it after 10 s.
     settle: Duration,
@@ -92,12 +119,21 @@ impl Bench {
     fn whole(directory: PathBuf) -> Bench {
         let span = Duration::from_millis(700);
         let (settle, rest) = (Duration::from_secs(11), Duration::from_secs(6));
-        Bench { directory, repetitions: 3, span, rounds: 100, records: 20_000, settle, rest }
+        Bench {
+            directory,
+            repetitions: 3,
+            span,
+            rounds: 100,
+            records: 20_000,
+            updates: 1_000_000,
+            settle,
+            rest,
+        }
     }
 
     fn quick(self) -> Bench {
         let (span, rest) = (Duration::from_millis(300), Duration::from_secs(2));
-        Bench { repetitions: 1, span, rounds: 50, records: 4_000, rest, ..self }
+        Bench { repetitions: 1, span, rounds: 50, records: 4_000, updates: 50_000, rest, ..self }
     }
 }
 

@@ -11,7 +11,9 @@ pub(crate) struct Scratch(PathBuf);
 impl Scratch {
     /// On the disk that the build is on.
     pub(crate) fn new(name: &str) -> Scratch {
-        Scratch::within(Path::new(env!("CARGO_TARGET_TMPDIR")), name)
+        // Examples are not told where that is.
+        let build = option_env!("CARGO_TARGET_TMPDIR").map(PathBuf::from);
+        Scratch::within(&build.unwrap_or_else(std::env::temp_dir), name)
     }
 
     /// In memory, where the system has a place for that: for tests that flush often and cut no

@@ -1,0 +1,74 @@
+//! Disk against data: the same records, updated over and over.
+
+use std::io;
+use std::time::Instant;
+
+use crmirror::mirror::ledger::Ledger;
+use crmirror::mirror::record::{ChangeKind, Entry, ModuleName, Record, RecordId};
+use crmirror::mirror::time::UpstreamTime;
+use crmirror::store::{Commit, Store, Write};
+
+use crate::Bench;
+use crate::figures::Table;
+use crate::machine::Usage;
+
+/// Records that are updated: at 1.5 KB, 15 MB.
+const RECORDS: u64 = 10_000;
+const RECORD_BYTES: usize = 1_450;
+/// Updates of one commit: a full fetch.
+const BATCH: usize = 50;
+/// Rows of the table.
+const LOOKS: usize = 10;
+
+/// Updates records, so many times in all, and looks at the size of the store now and then.
+pub(crate) fn run(bench: &Bench) -> io::Result<Table> {
+    let columns = ["updates", "MB of data", "MB on disk", "times", "updates/s", "peak RSS MiB"];
+    let title = format!("{} updates of {RECORDS} records of 1.5 KB", bench.updates);
+    let mut table = Table::new(title, &columns);
+    let (store, _) = Store::open(&bench.directory.join("wear")).map_err(io::Error::other)?;
+    let mut dice = fastrand::Rng::with_seed(1);
+    for look in 1..=LOOKS {
+        let began = Instant::now();
+        for _ in 0..bench.updates / LOOKS / BATCH {
+            update(&store, &mut dice)?;
+        }
+        let _durable = store.flush().map_err(io::Error::other)?;
+        let took = began.elapsed().as_secs_f64();
+        let disk = store.size_on_disk().map_err(io::Error::other)?;
+        let data = store.snapshot(UpstreamTime::EPOCH).map_err(io::Error::other)?.bytes;
+        let rate = (bench.updates / LOOKS) as f64 / took;
+        let megabytes = |bytes: u64| format!("{:.1}", bytes as f64 / 1e6);
+        table.row(vec![
+            (look * bench.updates / LOOKS).to_string(),
+            megabytes(data),
+            megabytes(disk),
+            format!("{:.2}", disk as f64 / data as f64),
+            format!("{rate:.0}"),
+            format!("{:.0}", Usage::of(std::process::id())?.peak),
+        ]);
+    }
+    Ok(table)
+}
+
+/// Writes some of the records, as a fetch does.
+fn update(store: &Store, dice: &mut fastrand::Rng) -> io::Result<()> {
+    let write = |_| {
+        let id = dice.u64(1..=RECORDS);
+        let text: String = (0..RECORD_BYTES).map(|_| dice.alphanumeric()).collect();
+        let record = Record::parse(&format!(r#"{{"id":"{id}","Description":"{text}"}}"#));
+        let entry = Entry::Live(record.map_err(io::Error::other)?);
+        Ok(Write { id: RecordId::new(id), entry, change: Some(ChangeKind::Upsert) })
+    };
+    let commit = Commit {
+        module: ModuleName::parse("Leads").map_err(io::Error::other)?,
+        time: UpstreamTime::EPOCH,
+        writes: (0..BATCH).map(write).collect::<io::Result<_>>()?,
+        ledger: Ledger::default(),
+        settled: Vec::new(),
+        arrivals: Vec::new(),
+        set_aside: Vec::new(),
+        released: Vec::new(),
+    };
+    store.commit(commit).map_err(io::Error::other)?;
+    Ok(())
+}
