@@ -3,7 +3,8 @@
 //! - `world` upstream, the post, a device with a real store, and time, from one seed · `agent` the
 //!   heart, store and reception · `device` its clocks · `people` what happens upstream.
 //! - `story` random stories in three forms: every road open, callbacks only, catch-up only.
-//! - `plot` stories in a line each, for what once went wrong · `cost` what it costs upstream.
+//! - `plot` stories in a line each, for what once went wrong · `cost` what it costs upstream ·
+//!   `clocks` what a wrong clock changes: nothing.
 //!
 //! `SEEDS=20000 cargo test --test it converge` tells more stories of each form, `SEEDS=7..8` one
 //! again.
@@ -28,6 +29,7 @@
 //! - ids behind the 2,000th not compared: P
 
 mod agent;
+mod clocks;
 mod cost;
 mod device;
 mod people;
