@@ -11,7 +11,8 @@ use crate::store::{Examination, OpenError, Store, examine};
 
 use super::print;
 
-/// Looks at the store and prints what it found. Fails when something is wrong and not repaired.
+/// Looks at the store and prints what it found, what was done, and how the store is now. Fails when
+/// that is not good.
 pub(super) fn run(path: &Path, repair: bool, json: bool) -> Result<(), Failure> {
     let failed = |error: OpenError| Failure::failed(error.to_string());
     if !path.join("mirror.sled").exists() {
@@ -20,17 +21,21 @@ pub(super) fn run(path: &Path, repair: bool, json: bool) -> Result<(), Failure> 
     }
     let found = examine(path, repair).map_err(failed)?;
     let mut healings = Vec::new();
+    let mut left = None;
     if repair && !found.is_good() {
         healings = Store::open(path).map_err(failed)?.1.iter().map(ToString::to_string).collect();
+        left = Some(examine(path, false).map_err(failed)?);
     }
-    let good = found.is_good();
+    let left = left.as_ref().unwrap_or(&found);
+    let good = left.is_good();
     print(&if json {
         let document = json!({ "good": good, "found": found, "repaired": healings });
         format!("{document}\n")
     } else {
-        shown(path, &found, &healings)
+        let verdict = left.trouble.as_deref().unwrap_or(if good { "good" } else { "damaged" });
+        format!("{}{}: {verdict}\n", shown(&found, &healings), path.display())
     })?;
-    if good || repair {
+    if good {
         return Ok(());
     }
     Err(Failure::failed(format!(
@@ -40,7 +45,8 @@ pub(super) fn run(path: &Path, repair: bool, json: bool) -> Result<(), Failure> 
     )))
 }
 
-fn shown(path: &Path, found: &Examination, healings: &[String]) -> String {
+/// What was found, and what was done about it.
+fn shown(found: &Examination, healings: &[String]) -> String {
     let mut text = String::new();
     for kind in &found.kinds {
         let _ = write!(text, "{}: {} good", kind.kind, kind.good);
@@ -58,9 +64,6 @@ fn shown(path: &Path, found: &Examination, healings: &[String]) -> String {
     for snapshot in &found.bad_snapshots {
         let _ = writeln!(text, "{}: unreadable; the next ones replace it", snapshot.display());
     }
-    let verdict = found.trouble.as_deref();
-    let verdict = verdict.unwrap_or(if found.is_good() { "good" } else { "damaged" });
-    let _ = writeln!(text, "{}: {verdict}", path.display());
     for healing in healings {
         let _ = writeln!(text, "repaired: {healing}");
     }

@@ -7,10 +7,9 @@ use serde::Serialize;
 
 use super::error::OpenError;
 use super::keys::{CHANGE, FIELDS, INBOX, LEDGER, QUARANTINED, RECORD};
-use super::open::{Failure, open_sled};
+use super::open::{Failure, NOTHING_READ, has_format, open_sled};
 use super::past::{Past, Step};
 use super::place::Place;
-use super::rebuild::has_format;
 use super::{snapshot, values};
 
 /// What was found.
@@ -62,8 +61,9 @@ pub fn examine(directory: &Path, repair: bool) -> Result<Examination, OpenError>
         Ok(db) => {
             count(&db, &mut found);
             // A log of which sled can read nothing opens as an empty store.
-            match has_format(&place, &db) {
-                Ok(()) => {}
+            match has_format(&place.sled(), &db) {
+                Ok(true) => {}
+                Ok(false) => found.trouble = Some(NOTHING_READ.to_owned()),
                 Err(Failure::Unreadable(cause)) => found.trouble = Some(cause),
                 Err(Failure::Final(error)) => return Err(error),
             }

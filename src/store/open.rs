@@ -229,6 +229,9 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     done.unwrap_or_else(|panic| Err(Failure::Unreadable(panic_text(&*panic))))
 }
 
+/// What is the matter with a store that says nothing of itself.
+pub(super) const NOTHING_READ: &str = "its log cannot be read";
+
 /// Opens sled as it lies there; a store in which there was nothing yet may be `fresh`.
 fn attempt(place: &Place, fresh: bool) -> Result<(sled::Db, Tails), Failure> {
     attempt_at(place, &place.sled(), fresh)
@@ -242,24 +245,34 @@ pub(super) fn attempt_at(
 ) -> Result<(sled::Db, Tails), Failure> {
     let db = open_sled(path)?;
     let judged = |error| judge(path, error);
-    let newer = |format| OpenError::Newer { path: path.to_owned(), format, reads: FORMAT };
-    let key = Key::Format.bytes();
     // A log of which sled can read nothing opens as an empty store, without an error: only a key
     // that each of our stores has from its first moment tells it from a new one.
-    match db.get(&key).map_err(judged)?.map(|value| values::read_plain::<u32>(&key, &value)) {
-        Some(Ok(FORMAT)) => {}
-        Some(Ok(format)) => return Err(newer(format).into()),
-        Some(Err(Damage::Newer(version))) => return Err(newer(version.into()).into()),
-        Some(Err(damage)) => return Err(Failure::Unreadable(damage.to_string())),
-        None if fresh => {
-            let value = values::write_plain(&key, &FORMAT);
-            db.insert(key, value).and_then(|_| db.flush()).map_err(judged)?;
-            place.sync_names(path)?;
+    if !has_format(path, &db)? {
+        if !fresh {
+            return Err(Failure::Unreadable(NOTHING_READ.into()));
         }
-        None => return Err(Failure::Unreadable("its log cannot be read".into())),
+        let key = Key::Format.bytes();
+        let value = values::write_plain(&key, &FORMAT);
+        db.insert(key, value).and_then(|_| db.flush()).map_err(judged)?;
+        place.sync_names(path)?;
     }
     let tails = guarded(|| survey(&db).map_err(judged))?;
     Ok((db, tails))
+}
+
+/// Whether the store says that it is one of ours; `false` when it says nothing. That of a newer
+/// crmirror is an error.
+pub(super) fn has_format(path: &Path, db: &sled::Db) -> Result<bool, Failure> {
+    let key = Key::Format.bytes();
+    let newer = |format| OpenError::Newer { path: path.to_owned(), format, reads: FORMAT };
+    let value = db.get(&key).map_err(|error| judge(path, error))?;
+    match value.map(|value| values::read_plain::<u32>(&key, &value)) {
+        None => Ok(false),
+        Some(Ok(FORMAT)) => Ok(true),
+        Some(Ok(format)) => Err(newer(format).into()),
+        Some(Err(Damage::Newer(version))) => Err(newer(version.into()).into()),
+        Some(Err(damage)) => Err(Failure::Unreadable(damage.to_string())),
+    }
 }
 
 pub(super) fn open_sled(path: &Path) -> Result<sled::Db, Failure> {

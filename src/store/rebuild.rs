@@ -16,9 +16,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
-use super::error::OpenError;
 use super::keys::{CHANGE, FIELDS, INBOX, Key, LEDGER, QUARANTINED, RECORD};
-use super::open::{FORMAT, Failure, attempt_at, judge, open_sled};
+use super::open::{FORMAT, Failure, attempt_at, has_format, judge, open_sled};
 use super::past::{Gap, Past, Step};
 use super::place::{Place, unwritable};
 use super::snapshot;
@@ -61,8 +60,8 @@ pub(super) enum Proof {
 pub(super) fn salvage(place: &Place, trusted: bool) -> Result<Taken, Failure> {
     let old = open_sled(&place.sled())?;
     // Without its format it is still worth a look; a newer crmirror's store is not ours to mend.
-    match has_format(place, &old) {
-        Ok(()) | Err(Failure::Unreadable(_)) => {}
+    match has_format(&place.sled(), &old) {
+        Ok(_) | Err(Failure::Unreadable(_)) => {}
         Err(failure) => return Err(failure),
     }
     let mut new = New::create(place)?;
@@ -93,21 +92,6 @@ pub(super) fn restore(place: &Place) -> Result<Option<(Taken, PathBuf)>, Failure
     let mut new = New::create(place)?;
     for_each_in_newest(place, |key, value| new.take(&key, &value))?;
     Ok(Some((new.finish(Proof::UpToSnapshot)?, path)))
-}
-
-/// Whether the store says that it is one of ours, and of no newer crmirror.
-pub(super) fn has_format(place: &Place, db: &sled::Db) -> Result<(), Failure> {
-    let key = Key::Format.bytes();
-    let newer =
-        |format| Failure::Final(OpenError::Newer { path: place.sled(), format, reads: FORMAT });
-    let value = db.get(&key).map_err(|error| judge(&place.sled(), error))?;
-    match value.map(|value| values::read_plain::<u32>(&key, &value)) {
-        Some(Ok(FORMAT)) => Ok(()),
-        Some(Ok(format)) => Err(newer(format)),
-        Some(Err(values::Damage::Newer(version))) => Err(newer(version.into())),
-        Some(Err(damage)) => Err(Failure::Unreadable(damage.to_string())),
-        None => Err(Failure::Unreadable("its log cannot be read".into())),
-    }
 }
 
 fn fill(place: &Place, gaps: &[Gap], new: &mut New<'_>) -> Result<(), Failure> {
