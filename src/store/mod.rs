@@ -42,7 +42,7 @@ use crate::mirror::time::UpstreamTime;
 
 pub use commit::{CHANGE_LIMIT, Change, Commit, Committed, QUARANTINE_LIMIT, Write};
 pub use error::{EnqueueError, Healing, OpenError, StoreError};
-pub use examine::{Counted, Examination, examine};
+pub use examine::{Counted, Examination, examine, examine_pair};
 pub use maintain::Maintenance;
 pub use room::Room;
 pub use snapshot::SnapshotReport;

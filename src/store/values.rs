@@ -144,7 +144,8 @@ fn unseal<'a>(key: &[u8], value: &'a [u8]) -> Result<(Kind, &'a [u8]), Damage> {
     if version > VERSION {
         return Err(Damage::Newer(version));
     }
-    if checksum(key, value) != u32::from_be_bytes(sum) {
+    // A fuzzer would never guess it, and never get to what lies behind.
+    if !cfg!(fuzzing) && checksum(key, value) != u32::from_be_bytes(sum) {
         return Err(Damage::Checksum);
     }
     let kinds = [Kind::Live, Kind::Tombstone, Kind::Plain];
