@@ -107,6 +107,13 @@ impl fmt::Display for IdentityError {
 
 impl std::error::Error for IdentityError {}
 
+impl IdentityError {
+    /// Whether it is because the disk is full, which passes.
+    pub fn is_for_want_of_room(&self) -> bool {
+        file::is_for_want_of_room(&self.cause)
+    }
+}
+
 impl Identity {
     /// Reads the identity kept in this directory. One that is missing, or that a crash left
     /// unreadable, is begun anew: a new channel is opened, the old one expires upstream.

@@ -9,7 +9,7 @@ use crate::mirror::record::ChannelId;
 use crate::secret::Secret;
 use crate::upstream::channels;
 
-use super::{Heart, Stop};
+use super::{Heart, Stop, unless_full};
 
 /// Asking for more than the longest life yields one hour (facts §1.3), and our idea of upstream's
 /// clock may be a little ahead: this much less is asked for.
@@ -76,7 +76,7 @@ impl Heart {
         let reply = self.line.call(&request)?;
         let outcome = channels::parse_grant(&reply, self.line.guessed_now());
         if let ChannelOutcome::Granted { expires, life } = outcome {
-            self.identity.token_granted(expires, life)?;
+            unless_full(self.identity.token_granted(expires, life))?;
             self.renewals += 1;
         }
         Ok(outcome)

@@ -70,6 +70,17 @@ impl fmt::Display for HeartError {
 
 impl std::error::Error for HeartError {}
 
+impl HeartError {
+    /// Whether it is because the disk is full, which passes.
+    fn is_for_want_of_room(&self) -> bool {
+        match self {
+            HeartError::Store(error) => matches!(error, StoreError::NoRoom { .. }),
+            HeartError::Identity(error) => error.is_for_want_of_room(),
+            HeartError::Damaged => false,
+        }
+    }
+}
+
 impl From<StoreError> for HeartError {
     fn from(error: StoreError) -> HeartError {
         HeartError::Store(error)
@@ -213,7 +224,7 @@ impl Heart {
                 let outcome = match self.act(action) {
                     Ok(outcome) => outcome,
                     Err(Stop::Trouble(trouble)) => Outcome::Trouble(trouble),
-                    Err(Stop::Heart(HeartError::Store(error @ StoreError::NoRoom { .. }))) => {
+                    Err(Stop::Heart(error)) if error.is_for_want_of_room() => {
                         Outcome::Trouble(Trouble::NoRoom { why: error.to_string() })
                     }
                     Err(Stop::Heart(error)) => return Err(error),
@@ -230,7 +241,7 @@ impl Heart {
         match action {
             Action::RefreshToken => {
                 let (life, access) = self.line.refresh()?;
-                self.identity.keep_access(access)?;
+                unless_full(self.identity.keep_access(access))?;
                 Ok(Outcome::Token(life))
             }
             Action::Channel(action) => self.act_on_channel(action),
@@ -278,6 +289,18 @@ impl Heart {
             self.kept_calls = spent;
         }
         Ok(())
+    }
+}
+
+/// What upstream has granted holds, kept or not: on a full disk it is used until the process ends,
+/// and is kept with whatever is next.
+fn unless_full(kept: Result<(), IdentityError>) -> Result<(), IdentityError> {
+    match kept {
+        Err(error) if error.is_for_want_of_room() => {
+            log::warn!("{error}");
+            Ok(())
+        }
+        kept => kept,
     }
 }
 

@@ -10,15 +10,18 @@
 //! tiny_http.
 
 use std::fmt;
-use std::fs::DirBuilder;
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::UnixListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::process::geteuid;
 
 use super::asked::Asked;
 use super::crossing::{PEER_HEADER, parse_peer};
@@ -30,6 +33,12 @@ pub type Respond = Arc<dyn Fn(&Asked) -> Reply + Send + Sync>;
 
 /// Stack of a worker: reading JSON to its full depth and a lookup in the store need less than half.
 const WORKER_STACK: usize = 1 << 20;
+
+/// How the directories are called that doorways are in, but for the end.
+const DOORWAY: &str = "crmirror-hall-";
+
+/// The socket in such a directory.
+const SOCKET: &str = "hall";
 
 /// Longest path of a Unix socket that every system takes.
 const SOCKET_PATH_LIMIT: usize = 100;
@@ -168,21 +177,59 @@ fn rebuild(request: &mut tiny_http::Request) -> Rebuilt {
 struct Doorway {
     directory: PathBuf,
     socket: PathBuf,
+    /// The directory, locked for as long as somebody opens a hall in it: what nobody holds is what
+    /// a kill has left behind.
+    _lock: File,
 }
 
 impl Doorway {
     fn make() -> Result<Doorway, HallError> {
-        let name = format!("crmirror-{}-{:08x}", std::process::id(), fastrand::u32(..));
-        let directory = std::env::temp_dir().join(name);
-        let socket = directory.join("hall");
+        let place = std::env::temp_dir();
+        clear_away(&place);
+        let directory = place.join(format!("{DOORWAY}{:016x}", fastrand::u64(..)));
+        let socket = directory.join(SOCKET);
         if socket.as_os_str().len() > SOCKET_PATH_LIMIT {
             return Err(HallError::PathTooLong(directory));
         }
-        // Not `recursive`: a directory that somebody else has made is an error.
-        let made = DirBuilder::new().mode(0o700).create(&directory);
-        let doorway = Doorway { directory, socket };
-        made.map_err(HallError::socket(&doorway)).map(|()| doorway)
+        let failed = |error| HallError::Socket(directory.clone(), error);
+        loop {
+            // Not `recursive`: a directory that somebody else has made is an error.
+            DirBuilder::new().mode(0o700).create(&directory).map_err(failed)?;
+            // Until it is locked another start may clear it away, or be just about to.
+            let lock = match open_directory(&directory) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened.map_err(failed)?,
+            };
+            flock(&lock, FlockOperation::LockExclusive).map_err(|errno| failed(errno.into()))?;
+            if directory.exists() {
+                return Ok(Doorway { directory, socket, _lock: lock });
+            }
+        }
     }
+}
+
+/// Removes what starts that were killed have left here. What cannot be removed is not ours.
+fn clear_away(place: &Path) {
+    let Ok(entries) = fs::read_dir(place) else { return };
+    for entry in entries.flatten() {
+        if !entry.file_name().as_encoded_bytes().starts_with(DOORWAY.as_bytes()) {
+            continue;
+        }
+        let directory = entry.path();
+        let Ok(lock) = open_directory(&directory) else { continue };
+        // In a place that all may write to, a stranger can use our names too.
+        let ours = lock.metadata().is_ok_and(|seen| seen.uid() == geteuid().as_raw());
+        if ours && flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            let socket = directory.join(SOCKET);
+            drop(Doorway { directory, socket, _lock: lock });
+        }
+    }
+}
+
+/// Opens a directory: neither what a link leads to, nor anything that would be waited for.
+fn open_directory(path: &Path) -> io::Result<File> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
 }
 
 impl Drop for Doorway {
@@ -228,3 +275,22 @@ impl fmt::Display for HallError {
 }
 
 impl std::error::Error for HallError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_kill_left_behind_is_cleared_away_and_nothing_else() {
+        let left = std::env::temp_dir().join(format!("{DOORWAY}left-{}", std::process::id()));
+        fs::create_dir(&left).unwrap();
+        drop(UnixListener::bind(left.join(SOCKET)).unwrap());
+        let used = Doorway::make().unwrap();
+        let other = Doorway::make().unwrap();
+        assert!(!left.exists());
+        assert!(used.directory.exists() && other.directory.exists());
+        let directory = used.directory.clone();
+        drop(used);
+        assert!(!directory.exists());
+    }
+}

@@ -4,6 +4,7 @@
 //! built without the store's [`crate::store::Durable`].
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -33,6 +34,7 @@ pub struct Reception {
     bell: SyncSender<Input>,
     clock: Arc<dyn Clock>,
     recent: Mutex<VecDeque<u64>>,
+    turning_away: AtomicBool,
 }
 
 impl Reception {
@@ -46,7 +48,8 @@ impl Reception {
         clock: Arc<dyn Clock>,
     ) -> Reception {
         let path = path.to_owned();
-        Reception { path, modules, store, board, bell, clock, recent: Mutex::default() }
+        let (recent, turning_away) = (Mutex::default(), AtomicBool::new(false));
+        Reception { path, modules, store, board, bell, clock, recent, turning_away }
     }
 
     /// Answers one request.
@@ -84,19 +87,18 @@ impl Reception {
     fn take(&self, notification: &Notification) -> Reply {
         match self.store.enqueue(&notification.arrivals()) {
             Ok((durable, items)) => {
+                if self.turning_away.swap(false, Ordering::Relaxed) {
+                    log::info!("callbacks are taken again");
+                }
                 self.board.callbacks.count_accepted(self.is_repeated(notification));
                 self.ring(Input::Arrived(items));
                 Reply::accepted(durable)
             }
             Err(EnqueueError::Full { waiting }) => {
-                log::warn!("a callback is turned away for now: {waiting} ids wait already");
-                self.ring(Input::TurnedAway);
-                self.not_now("the inbox is full")
+                self.turn_away(&format!("{waiting} ids wait already"), "the inbox is full")
             }
             Err(error @ EnqueueError::NoRoom { .. }) => {
-                log::warn!("a callback is turned away for now: {error}");
-                self.ring(Input::TurnedAway);
-                self.not_now("the disk is full")
+                self.turn_away(&error.to_string(), "the disk is full")
             }
             Err(EnqueueError::Store(error)) => {
                 log::error!("a callback cannot be kept: {error}");
@@ -105,6 +107,16 @@ impl Reception {
                 self.not_now("the store takes no writes")
             }
         }
+    }
+
+    /// Says 503, and in the log only once until a callback is taken again: upstream sends many,
+    /// and the disk that is full may be that of the log.
+    fn turn_away(&self, why: &str, told: &str) -> Reply {
+        if !self.turning_away.swap(true, Ordering::Relaxed) {
+            log::warn!("callbacks are turned away for now: {why}");
+        }
+        self.ring(Input::TurnedAway);
+        self.not_now(told)
     }
 
     fn not_now(&self, why: &str) -> Reply {

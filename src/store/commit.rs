@@ -49,6 +49,17 @@ pub struct Commit {
     pub released: Vec<RecordId>,
 }
 
+impl Commit {
+    /// About how much is written: the records, of which one can be as large as a reply.
+    fn bytes(&self) -> u64 {
+        let bytes = |write: &Write| match &write.entry {
+            Entry::Live(record) => record.json().len() as u64,
+            Entry::Tombstone { .. } => 0,
+        };
+        self.writes.iter().map(bytes).sum()
+    }
+}
+
 /// An entry to write.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Write {
@@ -101,7 +112,7 @@ impl Store {
     /// so a power cut takes both or neither, and what it takes is fetched again. The batches that
     /// follow can share the fsync of the next [`Store::enqueue`].
     pub fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
-        self.write("commit", |db, tails| {
+        self.write_much("commit", commit.bytes(), |db, tails| {
             let mut batch = sled::Batch::default();
             write_entries(db, tails, &mut batch, &commit)?;
             settle(db, tails, &mut batch, &commit.settled)?;

@@ -28,6 +28,11 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     sync_directory_of(path)
 }
 
+/// Whether it failed because the disk is full, which passes.
+pub fn is_for_want_of_room(cause: &io::Error) -> bool {
+    matches!(cause.kind(), io::ErrorKind::StorageFull) || cause.raw_os_error() == Some(libc::EDQUOT)
+}
+
 fn beside(path: &Path) -> io::Result<PathBuf> {
     let name = path
         .file_name()

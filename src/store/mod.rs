@@ -53,6 +53,7 @@ use desk::{Desk, Outcome, Ticket};
 use keys::Key;
 use past::Gap;
 use place::Place;
+use room::Runway;
 use tombstones::Walk;
 
 /// Ids that may wait at once. The planner holds each in about 150 bytes, so this is 3 MB; it is a
@@ -93,6 +94,7 @@ struct Shared {
     snapshots: Mutex<()>,
     tombstones: Mutex<BTreeMap<ModuleName, Walk>>,
     place: Place,
+    runway: Runway,
     /// Held for as long as `db` is open: fields are dropped in the order in which they stand.
     _lock: File,
 }
@@ -125,6 +127,7 @@ impl Store {
         let opened = open::open(directory)?;
         let shown = Shown::default();
         shown.publish(&opened.tails);
+        let runway = Runway::behind(&opened.place.sled().join("db"));
         let shared = Shared {
             db: opened.db,
             desk: Desk::default(),
@@ -136,6 +139,7 @@ impl Store {
             snapshots: Mutex::default(),
             tombstones: Mutex::default(),
             place: opened.place,
+            runway,
             _lock: opened.lock,
         };
         Ok((Store(Arc::new(shared)), opened.healings))
@@ -243,16 +247,26 @@ impl Store {
         self.run("measure itself", |db| db.size_on_disk())
     }
 
-    /// Does one write, alone. The counts are shown once it has succeeded, so that none runs ahead
-    /// of what can be read.
+    /// Does one small write, alone.
     fn write<T>(
         &self,
         operation: &'static str,
         work: impl FnOnce(&sled::Db, &mut Tails) -> sled::Result<T>,
     ) -> Result<T, StoreError> {
+        self.write_much(operation, 0, work)
+    }
+
+    /// Does one write of about so many bytes, alone. The counts are shown once it has succeeded,
+    /// so that none runs ahead of what can be read.
+    fn write_much<T>(
+        &self,
+        operation: &'static str,
+        bytes: u64,
+        work: impl FnOnce(&sled::Db, &mut Tails) -> sled::Result<T>,
+    ) -> Result<T, StoreError> {
         let mut tails = self.0.tails.lock().expect("panics of a write are caught below");
         self.check(operation)?;
-        self.check_room()?;
+        self.check_room(bytes)?;
         let done = self.run(operation, |db| work(db, &mut tails))?;
         self.0.shown.publish(&tails);
         Ok(done)

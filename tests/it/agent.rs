@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
@@ -97,6 +97,11 @@ impl Place {
     /// The upstream, to change and to look at.
     pub(crate) fn upstream(&self) -> MutexGuard<'_, Upstream> {
         self.upstream.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The same, for threads that work while the place is changed.
+    pub(crate) fn shared_upstream(&self) -> Arc<Mutex<Upstream>> {
+        Arc::clone(&self.upstream)
     }
 
     /// A path in this place's directory.
@@ -216,6 +221,11 @@ impl Place {
             thread::sleep(Duration::from_millis(2));
         }
         panic!("SIGTERM does not end the daemon");
+    }
+
+    /// How the daemon ended, if it has ended by itself.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.run.as_mut().expect("a daemon was started here").child.try_wait().unwrap()
     }
 
     /// Sends the daemon a signal.

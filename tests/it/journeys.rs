@@ -1,12 +1,13 @@
 //! Journeys with the real binary, each from what a person does to what a person sees.
 //!
 //! - `main_road`: start, edit, delete, a burst. `crash`: `kill -9` after an acknowledgement.
+//! - `kill`: `kill -9` at any moment, round after round.
 //! - `refused`: callbacks that are not upstream's. `accepted`: all shapes of those that are.
 //! - `verbatim`: records as upstream wrote them. `versions`: v8, whole records, chosen fields.
 //! - `channel`: opened, renewed, lost, closed. `tokens`: access tokens, and the lack of them.
 //! - `trouble`: records that are denied. `bootstrap`: large modules, and crashes on the way.
 //! - `reads`, `no_reads`, `sync`: the local interface. `commands`, `exits`: the command line.
-//! - `secrets`: what is never printed. `ending`: SIGTERM.
+//! - `secrets`: what is never printed. `ending`: SIGTERM. `full_disk`: while all of it goes on.
 
 mod accepted;
 mod bootstrap;
@@ -15,6 +16,8 @@ mod commands;
 mod crash;
 mod ending;
 mod exits;
+mod full_disk;
+mod kill;
 mod main_road;
 mod no_reads;
 mod reads;
