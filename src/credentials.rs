@@ -7,16 +7,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use crate::error::Failure;
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
 
 /// Largest credentials file: three short texts, and whatever else the operator keeps beside them.
 pub const FILE_LIMIT: usize = 64 << 10;
@@ -35,14 +33,9 @@ pub struct Credentials {
 impl Credentials {
     /// Reads the file. Beside the credentials come warnings for the operator.
     pub fn load(file: &Path) -> Result<(Credentials, Vec<String>), CredentialsError> {
-        let (text, mode) = read(file).map_err(|fault| fault.in_file(file))?;
+        let (text, warning) = read(file).map_err(|fault| fault.in_file(file))?;
         let credentials = Credentials::parse(&text).map_err(|fault| fault.in_file(file))?;
-        let others_may_read = mode & 0o007 != 0;
-        let warnings = others_may_read.then(|| {
-            let file = file.display();
-            format!("{file}: other users can read it (mode {mode:04o}); run: chmod o= {file}")
-        });
-        Ok((credentials, warnings.into_iter().collect()))
+        Ok((credentials, warning.into_iter().collect()))
     }
 
     /// The refresh token, or the error that says how to come by one.
@@ -99,19 +92,14 @@ fn text_of(keys: &Keys<'_>, key: &'static str) -> Result<Option<Secret>, Fault> 
     Ok(text.filter(|text| !text.reveal().is_empty()))
 }
 
-fn read(file: &Path) -> Result<(Zeroizing<String>, u32), Fault> {
-    let unreadable = |error: io::Error| match error.kind() {
+fn read(file: &Path) -> Result<(Zeroizing<String>, Option<String>), Fault> {
+    secret::read_file(file, FILE_LIMIT).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Fault::NoFile,
         io::ErrorKind::PermissionDenied => Fault::Forbidden,
         io::ErrorKind::InvalidData => Fault::NotUtf8,
+        io::ErrorKind::FileTooLarge => Fault::TooLarge,
         _ => Fault::Unreadable(error.to_string()),
-    };
-    let open = File::open(file).map_err(unreadable)?;
-    let mode = open.metadata().map_err(unreadable)?.permissions().mode() & 0o7777;
-    // Room for all of it from the start: a buffer that grows leaves copies behind.
-    let mut text = Zeroizing::new(String::with_capacity(FILE_LIMIT + 1));
-    open.take(FILE_LIMIT as u64 + 1).read_to_string(&mut text).map_err(unreadable)?;
-    if text.len() > FILE_LIMIT { Err(Fault::TooLarge) } else { Ok((text, mode)) }
+    })
 }
 
 /// Why there are no credentials: the file, what is wrong with it, and what to do.

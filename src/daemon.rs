@@ -5,8 +5,8 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -18,15 +18,16 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::clock::{Clock, DeviceClock};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::credentials::Credentials;
 use crate::error::Failure;
 use crate::heart::{Heart, HeartError, Turn};
 use crate::identity::Identity;
 use crate::mirror::planner::Input;
 use crate::mirror::record::ModuleName;
+use crate::reader_token;
 use crate::server::board::Board;
-use crate::server::gate::{Gate, Limits, Listener, TlsFiles};
+use crate::server::gate::{Access, Gate, Limits, Listener, TlsFiles};
 use crate::server::hall::{Hall, Respond};
 use crate::server::local::Local;
 use crate::server::receive::Reception;
@@ -85,7 +86,9 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     let for_heart = (ended.clone(), clock);
     spawn("heart", move || {
         let (ended, clock) = for_heart;
-        let error = beat(&mut heart, &rung, &*clock);
+        // A heart that panics must end the daemon, not leave it without one: it reports inside.
+        let beating = AssertUnwindSafe(|| beat(&mut heart, &rung, &*clock));
+        let error = catch_unwind(beating).unwrap_or_default();
         let _ = ended.send(End::Heart(error));
     })?;
     let (for_upkeep, board_of_upkeep, oversized) =
@@ -126,7 +129,7 @@ impl Doors {
         let mut gates = Vec::new();
         let mut halls = Vec::new();
 
-        let local = Local::new(
+        let mut local = Local::new(
             modules.clone(),
             config.local.allow_origins.clone(),
             store.clone(),
@@ -134,18 +137,23 @@ impl Doors {
             bell.clone(),
             Arc::clone(clock),
         );
+        if let Some(file) = &config.local.token_file {
+            let (token, warning) = reader_token::load(file)?;
+            warning.iter().for_each(|warning| log::warn!("{warning}"));
+            local = local.guarded_by(token);
+        }
         let hall = open_hall(LOCAL_WORKERS, Arc::new(move |asked| local.respond(asked)))?;
         let limits = Limits { one_peer: true, ..Limits::default() };
         let tcp = Listener::Tcp(listen("local.listen", config.local.listen)?);
         gates.push(open_gate(tcp, None, limits.clone(), &hall)?);
         if let Some(path) = &config.local.socket {
-            let unix = Listener::Unix(listen_at(path)?);
-            gates.push(open_gate(unix, None, limits, &hall)?);
+            gates.push(open_gate(listen_at(path, &config.local)?, None, limits, &hall)?);
         }
         halls.push(hall);
 
         if let Some(channel) = &config.channel {
-            let reception = Reception::new(
+            let callbacks = &config.callbacks;
+            let mut reception = Reception::new(
                 channel.notify_url.path(),
                 modules,
                 store.clone(),
@@ -153,14 +161,18 @@ impl Doors {
                 bell.clone(),
                 Arc::clone(clock),
             );
+            if callbacks.behind_proxy {
+                reception = reception.behind_proxy();
+            }
             let hall =
                 open_hall(CALLBACK_WORKERS, Arc::new(move |asked| reception.respond(asked)))?;
-            let tls = config.callbacks.tls.as_ref();
+            let tls = callbacks.tls.as_ref();
             let tls = tls.map(|tls| TlsFiles { cert: tls.cert.clone(), key: tls.key.clone() });
-            // Behind a tunnel or a proxy every caller has the proxy's address.
-            let one_peer = tls.is_none();
+            // Behind a proxy every caller has the proxy's address, and on a loopback address that
+            // of this device: whoever leads strangers there is a tunnel or a proxy too.
+            let one_peer = callbacks.behind_proxy || callbacks.listen.ip().is_loopback();
             let limits = Limits { one_peer, ..Limits::default() };
-            let tcp = Listener::Tcp(listen("callbacks.listen", config.callbacks.listen)?);
+            let tcp = Listener::Tcp(listen("callbacks.listen", callbacks.listen)?);
             gates.push(open_gate(tcp, tls, limits, &hall)?);
             halls.push(hall);
         }
@@ -332,18 +344,21 @@ fn listen(key: &str, address: std::net::SocketAddr) -> Result<TcpListener, Failu
     })
 }
 
-/// Listens on a Unix socket. A file that a crash left there is no hindrance: the store's lock has
-/// shown that no other daemon of ours is running.
-fn listen_at(path: &Path) -> Result<UnixListener, Failure> {
-    let failed = |error: std::io::Error| {
+/// Listens on the Unix socket of local programs. The store's lock has shown that no other daemon of
+/// ours is using it.
+fn listen_at(path: &Path, local: &config::Local) -> Result<Listener, Failure> {
+    let access = Access { mode: local.socket_mode, group: local.socket_group.clone() };
+    Listener::at(path, &access).map_err(|error| {
         let path = path.display();
-        Failure::failed(format!("cannot listen on {path}: {error}; change local.socket"))
-    };
-    use std::os::unix::fs::FileTypeExt;
-    if path.symlink_metadata().is_ok_and(|file| file.file_type().is_socket()) {
-        std::fs::remove_file(path).map_err(failed)?;
-    }
-    UnixListener::bind(path).map_err(failed)
+        let hint = match &access.group {
+            Some(group) => format!(
+                "see that the daemon's user may write there and belongs to the group {group}, or \
+                 change local.socket and local.socket_group"
+            ),
+            None => "change local.socket".to_owned(),
+        };
+        Failure::failed(format!("cannot listen on {path}: {error}; {hint}"))
+    })
 }
 
 fn open_hall(workers: usize, respond: Respond) -> Result<Hall, Failure> {

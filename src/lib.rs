@@ -26,6 +26,7 @@ pub mod heart;
 pub mod identity;
 pub mod logger;
 pub mod mirror;
+pub mod reader_token;
 pub mod secret;
 pub mod server;
 pub mod store;

@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::error::Failure;
+use crate::reader_token;
 use crate::store::{OpenError, Store};
 use crate::upstream::transport::HttpsTransport;
 
@@ -30,6 +31,10 @@ pub(super) fn run(path: &Path, json: bool) -> Result<(), Failure> {
     let (credentials, of_credentials) = Credentials::load(&config.upstream.credentials)?;
     warnings.extend(of_credentials);
     credentials.require_refresh_token(&config.upstream.credentials)?;
+    if let Some(file) = &config.local.token_file {
+        let (_, of_token) = reader_token::load(file)?;
+        warnings.extend(of_token);
+    }
     HttpsTransport::new(config.upstream.ca_file.as_deref())
         .map_err(|error| Failure::configuration(error.to_string()))?;
     let store = look_at_store(&config.store, &mut warnings)?;

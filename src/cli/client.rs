@@ -1,14 +1,19 @@
 //! Asking the running daemon, found through the configuration.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use serde_json::Value;
 
 use crate::config::Config;
 use crate::error::Failure;
+use crate::reader_token;
+use crate::secret::Secret;
 use crate::upstream::transport::{Body, HttpsTransport, Method, Reply, Request, Transport};
 
 /// The running daemon's local interface.
 pub(super) struct Daemon {
     base: String,
+    token: Option<Secret>,
     transport: HttpsTransport,
 }
 
@@ -17,7 +22,16 @@ impl Daemon {
     pub(super) fn of(config: &Config) -> Result<Daemon, Failure> {
         let transport =
             HttpsTransport::new(None).map_err(|error| Failure::failed(error.to_string()))?;
-        Ok(Daemon { base: format!("http://{}", config.local.listen), transport })
+        let token = config.local.token_file.as_deref().map(reader_token::load).transpose()?;
+        let mut address = config.local.listen;
+        // Who listens everywhere is found on this device.
+        match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+            IpAddr::V4(_) | IpAddr::V6(_) => {}
+        }
+        let (base, token) = (format!("http://{address}"), token.map(|(token, _)| token));
+        Ok(Daemon { base, token, transport })
     }
 
     /// Reads; `None` when nobody answers.
@@ -40,7 +54,8 @@ impl Daemon {
 
     fn ask(&self, method: Method, target: &str) -> Option<Reply> {
         let url = format!("{}{target}", self.base);
-        let request = Request { method, url, token: None, modified_since: None, body: Body::Empty };
+        let token = self.token.clone();
+        let request = Request { method, url, token, modified_since: None, body: Body::Empty };
         self.transport.send(&request).ok()
     }
 }

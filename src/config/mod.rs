@@ -98,6 +98,9 @@ pub struct Callbacks {
     pub listen: SocketAddr,
     /// `None` is for a tunnel or a proxy in front.
     pub tls: Option<Tls>,
+    /// A proxy of the operator's stands in front: every caller has its address, and it says whose
+    /// request it passes on.
+    pub behind_proxy: bool,
 }
 
 /// How the callback listener proves who it is.
@@ -112,10 +115,17 @@ pub struct Tls {
 /// `[local]`
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Local {
-    /// Where to listen: a loopback address, since nobody is asked who he is.
+    /// Where to listen: a loopback address, unless readers have to show a token.
     pub listen: SocketAddr,
-    /// A Unix socket beside it.
+    /// The file with the token that readers at `listen` have to show; without one nobody is asked
+    /// who he is.
+    pub token_file: Option<PathBuf>,
+    /// A Unix socket beside it, guarded by its permissions alone.
     pub socket: Option<PathBuf>,
+    /// The permissions of the socket's file.
+    pub socket_mode: u32,
+    /// The group that the socket's file belongs to, by name or number; without one the daemon's.
+    pub socket_group: Option<String>,
     /// Pages that a browser may read from; none by default.
     pub allow_origins: Vec<Origin>,
 }

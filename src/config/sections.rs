@@ -42,6 +42,10 @@ const DEFAULT_CREDENTIALS: &str = "/etc/crmirror/credentials.json";
 const DEFAULT_STORE: &str = "/var/lib/crmirror";
 const DEFAULT_CALLBACKS_PORT: u16 = 8686;
 const DEFAULT_LOCAL_PORT: u16 = 8687;
+/// The daemon's user and its group may read by the socket.
+const DEFAULT_SOCKET_MODE: u32 = 0o660;
+/// To connect to a socket is to write to it.
+const OTHERS_MAY_CONNECT: u32 = 0o002;
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 const DEFAULT_EVERY: Duration = Duration::from_secs(15 * 60);
 const DEFAULT_SWEEP_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -172,37 +176,60 @@ fn callbacks(section: &mut Section<'_>, pull_only: bool) -> Option<Callbacks> {
         }
     }
     let listen = listen?;
-    let tls = cert.zip(key).map(|(cert, key)| Tls { cert, key });
-    if tls.is_none() && !listen.ip().is_loopback() && !pull_only {
-        section.warn(
+    let behind_proxy = section.flag("behind_proxy").unwrap_or(false);
+    let in_the_clear = !section.has("tls_cert") && !section.has("tls_key");
+    if in_the_clear && !behind_proxy && !listen.ip().is_loopback() && !pull_only {
+        section.wrong(
             "listen",
             format!(
-                "{listen} is reached by other machines, without TLS; give tls_cert and tls_key, or \
-                 listen on 127.0.0.1 behind a tunnel or proxy"
+                "{listen} is reached by other machines, without TLS; give tls_cert and tls_key, \
+                 listen on 127.0.0.1 behind a tunnel or proxy of this device, or write \
+                 behind_proxy = true if a proxy of yours ends TLS in front"
             ),
         );
     }
-    Some(Callbacks { listen, tls })
+    let tls = cert.zip(key).map(|(cert, key)| Tls { cert, key });
+    Some(Callbacks { listen, tls, behind_proxy })
 }
 
 fn local(section: &mut Section<'_>) -> Option<Local> {
+    let directory = section.directory();
     let default = SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_LOCAL_PORT));
-    let listen = section.text_or("listen", default, local_address);
+    let listen = section.text_or("listen", default, values::listen_address);
+    let token_file = section.text("token_file", |text| values::path(text, directory));
     let socket = section.text("socket", socket_path);
+    let socket_mode = section.text_or("socket_mode", DEFAULT_SOCKET_MODE, values::file_mode);
+    let socket_group = section.text("socket_group", values::group);
     let allow_origins = section.texts("allow_origins", values::page_origin).unwrap_or_default();
-    Some(Local { listen: listen?, socket, allow_origins })
+    let (listen, socket_mode) = (listen?, socket_mode?);
+    if !listen.ip().is_loopback() {
+        judge_open_address(section, listen);
+    }
+    if socket_mode & OTHERS_MAY_CONNECT != 0 {
+        section.warn("socket_mode", "every user of this device can read the mirror");
+    }
+    Some(Local { listen, token_file, socket, socket_mode, socket_group, allow_origins })
 }
 
-fn local_address(text: &str) -> Result<SocketAddr, String> {
-    let address = values::listen_address(text)?;
-    if !address.ip().is_loopback() {
-        return Err(format!(
-            "{} is not a loopback address, and readers are not asked who they are; write for \
-             example 127.0.0.1:{DEFAULT_LOCAL_PORT}",
-            shown(text)
-        ));
+/// Says what it means to be read by other machines.
+fn judge_open_address(section: &mut Section<'_>, listen: SocketAddr) {
+    if section.has("token_file") {
+        section.warn(
+            "listen",
+            format!(
+                "{listen} is reached by other machines, without TLS: whoever can listen in between \
+                 sees the records and the token"
+            ),
+        );
+    } else {
+        section.wrong(
+            "listen",
+            format!(
+                "'{listen}' is not a loopback address, and readers are not asked who they are; \
+                 write for example 127.0.0.1:{DEFAULT_LOCAL_PORT}, or give token_file"
+            ),
+        );
     }
-    Ok(address)
 }
 
 fn socket_path(text: &str) -> Result<PathBuf, String> {

@@ -170,6 +170,24 @@ pub(super) fn absolute_path(text: &str) -> Result<PathBuf, String> {
     }
 }
 
+/// Permissions as `chmod` takes them: three octal digits, perhaps with a zero before them.
+pub(super) fn file_mode(text: &str) -> Result<u32, String> {
+    let digits = text.strip_prefix('0').filter(|rest| rest.len() == 3).unwrap_or(text);
+    let octal = digits.len() == 3 && digits.bytes().all(|byte| (b'0'..=b'7').contains(&byte));
+    octal.then(|| u32::from_str_radix(digits, 8).ok()).flatten().ok_or_else(|| {
+        format!("{} is not a file's permissions; write for example 0660", shown(text))
+    })
+}
+
+/// The name of a group, or its number. Whether there is one is found out when it is used.
+pub(super) fn group(text: &str) -> Result<String, String> {
+    let right = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b':' | b',' | b'/');
+    if text.is_empty() || !text.bytes().all(right) {
+        return Err(format!("{} is not the name of a group", shown(text)));
+    }
+    Ok(text.to_owned())
+}
+
 /// Longest piece of a value that a message repeats.
 const SHOWN_LIMIT: usize = 60;
 

@@ -9,7 +9,6 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use serde::Deserialize;
-use subtle::ConstantTimeEq;
 
 use super::inbox::{Arrival, Reason};
 use super::origin::{Origin, parse_resource};
@@ -145,10 +144,8 @@ impl Notification {
 
 /// Whether `offered` is one of the tokens, in a time that depends on neither's content.
 fn is_one_of(offered: &str, tokens: &[Secret]) -> bool {
-    let found = tokens.iter().fold(subtle::Choice::from(0), |found, token| {
-        found | token.reveal().as_bytes().ct_eq(offered.as_bytes())
-    });
-    !offered.is_empty() && bool::from(found)
+    let found = tokens.iter().fold(false, |found, token| found | token.is(offered));
+    !offered.is_empty() && found
 }
 
 /// Says what is wrong without repeating what was sent: the body may hold a token.

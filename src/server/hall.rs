@@ -40,6 +40,12 @@ const DOORWAY: &str = "crmirror-hall-";
 /// The socket in such a directory.
 const SOCKET: &str = "hall";
 
+/// Descriptors of a line: its two ends, and tiny_http's copy of one.
+const LINE_DESCRIPTORS: u64 = 3;
+/// Of the descriptors that the process may have, each hall takes at most one in so many for its
+/// lines, as each gate does for its guests.
+const DESCRIPTORS_SHARE: u64 = 8;
+
 /// Longest path of a Unix socket that every system takes.
 const SOCKET_PATH_LIMIT: usize = 100;
 
@@ -53,9 +59,10 @@ pub struct Hall {
 }
 
 impl Hall {
-    /// Opens a hall of `workers` threads, each of which may be in `respond`, and as many lines.
-    /// A panic in `respond` is answered with 500.
+    /// Opens a hall of `workers` threads, each of which may be in `respond`, and as many lines;
+    /// fewer when descriptors are few. A panic in `respond` is answered with 500.
     pub fn open(workers: usize, respond: Respond) -> Result<Hall, HallError> {
+        let workers = affordable(workers);
         let doorway = Doorway::make()?;
         let listener = UnixListener::bind(&doorway.socket).map_err(HallError::socket(&doorway))?;
         let kept = listener.try_clone().map_err(HallError::socket(&doorway))?;
@@ -99,6 +106,14 @@ impl Drop for Hall {
         // tiny_http would wake its accept thread by the socket's name, which is gone.
         let _ = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both);
     }
+}
+
+/// How many of the lines that are wanted the descriptors allow for.
+fn affordable(wanted: usize) -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let lines = limit.map(|limit| limit / DESCRIPTORS_SHARE / LINE_DESCRIPTORS);
+    let allowed = lines.map_or(wanted, |lines| usize::try_from(lines).unwrap_or(wanted));
+    wanted.min(allowed).max(1)
 }
 
 /// A worker thread: answers until the hall closes.

@@ -18,9 +18,14 @@ use super::crossing::{Answer, PROBE, request_head};
 /// How long a probe may take: it does no work, so a second means that something is broken.
 const PROBE_WAIT: Duration = Duration::from_secs(5);
 
-/// Bytes that all requests and replies in hand may hold together: a device of 256 MiB stays fit
-/// whatever comes in, and a page of 200 long records is below 2 MiB.
-const BUDGET: usize = 24 << 20;
+/// Bytes that all requests and replies in hand of one hall may hold together: the halls' budgets
+/// may both be used up, and the process then stays below 64 MiB. A page of 200 long records is
+/// below 2 MiB.
+const BUDGET: usize = 12 << 20;
+
+/// Bytes of each that are not counted: most callbacks and records are shorter, and there are no
+/// more of them at once than there are places at the gates.
+const SMALL: usize = 32 << 10;
 
 /// Longest head of a reply from a worker: ours are far below.
 const ANSWER_HEAD_LIMIT: usize = 32 << 10;
@@ -52,7 +57,7 @@ impl Lines {
     /// No lines yet.
     pub(super) fn new() -> Lines {
         let state = Mutex::new(Idle::default());
-        Lines { state, returned: Condvar::new(), budget: Budget::new(BUDGET) }
+        Lines { state, returned: Condvar::new(), budget: Budget::new(BUDGET, SMALL) }
     }
 
     /// A line more, which was proved.

@@ -12,6 +12,7 @@ use crate::mirror::origin::Origin;
 use crate::mirror::planner::Input;
 use crate::mirror::record::ModuleName;
 use crate::mirror::time::Tick;
+use crate::secret::Secret;
 use crate::store::Store;
 
 use super::asked::{Asked, Peer};
@@ -21,11 +22,20 @@ use super::reply::Reply;
 use super::status;
 use super::zoho::{NoRead, Reads, bad_parameter, is_version, not_yet};
 
+/// Headers of a request that an allowed page may send.
+const ASKED_WITH: &str = "Authorization, If-Modified-Since, If-None-Match, Last-Event-ID";
+/// Headers of a reply that an allowed page may read.
+const EXPOSED: &str = "ETag, Mirror-Complete-Through, Mirror-Sequence";
+/// Seconds for which a browser may remember what a page may do; an hour after a change of the
+/// configuration, a page that was allowed still asks, and is refused then.
+const PREFLIGHT_AGE: &str = "3600";
+
 /// Answers local programs.
 pub struct Local {
     modules: Vec<ModuleName>,
     hosts: Vec<String>,
     origins: Vec<Origin>,
+    token: Option<Secret>,
     store: Store,
     board: Arc<Board>,
     bell: SyncSender<Input>,
@@ -44,24 +54,53 @@ impl Local {
         clock: Arc<dyn Clock>,
     ) -> Local {
         let hosts = origins.iter().map(Origin::host).collect();
-        let started = clock.tick();
-        Local { modules, hosts, origins, store, board, bell, clock, started }
+        let (token, started) = (None, clock.tick());
+        Local { modules, hosts, origins, token, store, board, bell, clock, started }
+    }
+
+    /// The same, but whoever comes over the network has to show this token. The Unix socket is
+    /// guarded by the permissions of its file.
+    pub fn guarded_by(self, token: Secret) -> Local {
+        Local { token: Some(token), ..self }
     }
 
     /// Answers one request.
     pub fn respond(&self, asked: &Asked) -> Reply {
-        if !self.is_for_us(asked) {
-            return Reply::error(421, "MISDIRECTED", "this is not the host that was asked for");
-        }
-        let reply = match Target::parse(&asked.target) {
-            Ok(target) => self.route(asked, target),
-            Err(bad) => bad_parameter(&bad),
+        let page = asked.header("origin").filter(|origin| self.may_read(origin));
+        let reply = match self.admit(asked) {
+            // A browser asks without the token whether it may ask with it.
+            _ if page.is_some() && is_preflight(asked) => preflight(),
+            Err(refused) => refused,
+            Ok(()) => match Target::parse(&asked.target) {
+                Ok(target) => self.route(asked, target),
+                Err(bad) => bad_parameter(&bad),
+            },
         };
-        match asked.header("origin").filter(|origin| self.may_read(origin)) {
-            Some(origin) => {
-                reply.with("Access-Control-Allow-Origin", origin).with("Vary", "Origin")
-            }
+        let reply = if self.origins.is_empty() { reply } else { reply.with("Vary", "Origin") };
+        match page {
+            Some(origin) => reply
+                .with("Access-Control-Allow-Origin", origin)
+                .with("Access-Control-Expose-Headers", EXPOSED),
             None => reply,
+        }
+    }
+
+    /// Whether whoever asks may ask at all; if not, the reply.
+    fn admit(&self, asked: &Asked) -> Result<(), Reply> {
+        match &self.token {
+            _ if asked.peer == Peer::Unix => Ok(()),
+            None if self.is_for_us(asked) => Ok(()),
+            None => {
+                let message = "this is not the host that was asked for";
+                Err(Reply::error(421, "MISDIRECTED", message))
+            }
+            // No page can know the token, under whatever name it reaches us: the host is no matter.
+            Some(token) if shows(asked, token) || is_look_at_health(asked) => Ok(()),
+            Some(_) => {
+                let message = "show the token of local.token_file: Authorization: Bearer …";
+                let refused = Reply::error(401, "INVALID_TOKEN", message);
+                Err(refused.with("WWW-Authenticate", "Bearer realm=\"crmirror\""))
+            }
         }
     }
 
@@ -127,8 +166,8 @@ impl Local {
         }
     }
 
-    /// A web page may read where it is allowed to, but commands nothing: a browser names the page's
-    /// origin with every POST.
+    /// Only a web page that may read may command: a browser names the page's origin with every
+    /// POST, also where it would not let the page see the reply.
     fn command(&self, asked: &Asked, reply: impl FnOnce() -> Result<Reply, BadParameter>) -> Reply {
         if asked.header("origin").is_some_and(|origin| !self.may_read(origin)) {
             return Reply::error(403, "NO_PERMISSION", "this page may not command the daemon");
@@ -191,6 +230,35 @@ impl Local {
     fn may_read(&self, origin: &str) -> bool {
         Origin::parse(origin).is_ok_and(|origin| self.origins.contains(&origin))
     }
+}
+
+/// Whether the request shows the token: by the scheme that HTTP has for it, or by upstream's own,
+/// so that code written for upstream can show it as its access token.
+fn shows(asked: &Asked, token: &Secret) -> bool {
+    let Some((scheme, offered)) = asked.header("authorization").and_then(|v| v.split_once(' '))
+    else {
+        return false;
+    };
+    let known = ["Bearer", "Zoho-oauthtoken"].iter().any(|name| scheme.eq_ignore_ascii_case(name));
+    known && token.is(offered.trim())
+}
+
+/// Whoever watches over the device asks for its health, which tells nothing of any record, and
+/// needs no token for it.
+fn is_look_at_health(asked: &Asked) -> bool {
+    asked.target == "/healthz"
+}
+
+fn is_preflight(asked: &Asked) -> bool {
+    asked.method == "OPTIONS" && asked.header("access-control-request-method").is_some()
+}
+
+/// What a browser is told before it lets an allowed page ask.
+fn preflight() -> Reply {
+    Reply::empty(204)
+        .with("Access-Control-Allow-Methods", "GET, HEAD, POST")
+        .with("Access-Control-Allow-Headers", ASKED_WITH)
+        .with("Access-Control-Max-Age", PREFLIGHT_AGE)
 }
 
 fn method_not_allowed(allowed: &'static str) -> Reply {

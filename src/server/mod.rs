@@ -6,6 +6,7 @@ pub mod asked;
 pub mod board;
 mod budget;
 mod crossing;
+mod forwarded;
 pub mod gate;
 pub mod hall;
 mod lines;

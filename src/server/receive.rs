@@ -18,6 +18,7 @@ use crate::store::{EnqueueError, Store};
 
 use super::asked::Asked;
 use super::board::{Admission, Board};
+use super::forwarded;
 use super::reply::Reply;
 
 /// Callbacks whose repetition is recognised: a repetition comes within seconds, if at all.
@@ -35,6 +36,7 @@ pub struct Reception {
     clock: Arc<dyn Clock>,
     recent: Mutex<VecDeque<u64>>,
     turning_away: AtomicBool,
+    behind_proxy: bool,
 }
 
 impl Reception {
@@ -49,7 +51,13 @@ impl Reception {
     ) -> Reception {
         let path = path.to_owned();
         let (recent, turning_away) = (Mutex::default(), AtomicBool::new(false));
-        Reception { path, modules, store, board, bell, clock, recent, turning_away }
+        let behind_proxy = false;
+        Reception { path, modules, store, board, bell, clock, recent, turning_away, behind_proxy }
+    }
+
+    /// The same behind a proxy of the operator's, which says whose requests it passes on.
+    pub fn behind_proxy(self) -> Reception {
+        Reception { behind_proxy: true, ..self }
     }
 
     /// Answers one request.
@@ -67,9 +75,17 @@ impl Reception {
             Ok(notification) => self.take(&notification),
             Err(refusal) => {
                 self.board.callbacks.count_refused();
-                log::info!("a callback from {} is refused: {refusal}", asked.peer);
+                log::info!("a callback from {} is refused: {refusal}", self.caller(asked));
                 refused(&refusal)
             }
+        }
+    }
+
+    /// Who called, for the log.
+    fn caller(&self, asked: &Asked) -> String {
+        match forwarded::caller(asked).filter(|_| self.behind_proxy) {
+            Some(caller) => format!("{caller} through {}", asked.peer),
+            None => asked.peer.to_string(),
         }
     }
 

@@ -3,13 +3,17 @@
 //! A [`Transport`] does no more than carry. It decides nothing about retries, reads no status and
 //! follows no redirect; it bounds what a reply may cost and says in one enum what went wrong.
 
+mod names;
+
 use std::fmt;
 use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::unversioned::transport::DefaultConnector;
 
+use self::names::Names;
 use crate::mirror::time::UpstreamTime;
 use crate::secret::Secret;
 
@@ -111,15 +115,35 @@ impl fmt::Display for TransportError {
 
 impl std::error::Error for TransportError {}
 
-/// No call takes longer, name resolution and body included: the heart waits for it.
-const CALL_LIMIT: Duration = Duration::from_secs(60);
-/// A connection is there by then or not at all.
-const CONNECT_LIMIT: Duration = Duration::from_secs(15);
-/// Upstream says something by then.
-const ANSWER_LIMIT: Duration = Duration::from_secs(30);
-/// A name is resolved by then; ureq gives up a thread per lookup that hangs, so this also bounds
-/// how fast such threads can pile up.
-const RESOLVE_LIMIT: Duration = Duration::from_secs(10);
+/// How long a call may take. The heart waits for it, so that nothing in it goes without an end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Patience {
+    /// For all of it, name resolution and body included.
+    pub call: Duration,
+    /// For the name.
+    pub resolve: Duration,
+    /// For the connection, TLS included.
+    pub connect: Duration,
+    /// For the first word of the reply.
+    pub answer: Duration,
+}
+
+impl Default for Patience {
+    /// Made for a poor radio link.
+    fn default() -> Patience {
+        Patience {
+            // The longest page at two megabits a second.
+            call: Duration::from_secs(60),
+            // The system's resolver asks twice, 5 seconds each.
+            resolve: Duration::from_secs(10),
+            // It is there by then or not at all.
+            connect: Duration::from_secs(15),
+            // A search of upstream's over a large module takes some seconds.
+            answer: Duration::from_secs(30),
+        }
+    }
+}
+
 /// Buffers of a connection, in and out: ureq's own 128 KiB each are much for a small device.
 const BUFFER: usize = 16 << 10;
 
@@ -133,10 +157,18 @@ pub struct HttpsTransport {
 impl HttpsTransport {
     /// A transport that trusts the built-in roots, and those of `ca_file` besides.
     pub fn new(ca_file: Option<&Path>) -> Result<HttpsTransport, CaFileError> {
-        let mut agents = vec![agent(RootCerts::WebPki)];
+        HttpsTransport::with_patience(ca_file, Patience::default())
+    }
+
+    /// The same with other limits of time.
+    pub fn with_patience(
+        ca_file: Option<&Path>,
+        patience: Patience,
+    ) -> Result<HttpsTransport, CaFileError> {
+        let mut agents = vec![agent(RootCerts::WebPki, patience)];
         if let Some(path) = ca_file {
             let roots = read_roots(path).map_err(|why| CaFileError { path: path.into(), why })?;
-            agents.push(agent(RootCerts::new_with_certs(&roots)));
+            agents.push(agent(RootCerts::new_with_certs(&roots), patience));
         }
         Ok(HttpsTransport { agents })
     }
@@ -170,25 +202,25 @@ fn read_roots(path: &Path) -> Result<Vec<Certificate<'static>>, String> {
     if roots.is_empty() { Err("it holds no certificate".into()) } else { Ok(roots) }
 }
 
-fn agent(roots: RootCerts) -> ureq::Agent {
-    ureq::Agent::config_builder()
+fn agent(roots: RootCerts, patience: Patience) -> ureq::Agent {
+    let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         // A redirect would carry our token to whoever it names.
         .max_redirects(0)
         .max_redirects_will_error(false)
         // The environment of a device's service must not decide where secrets go.
         .proxy(None)
-        .timeout_global(Some(CALL_LIMIT))
-        .timeout_resolve(Some(RESOLVE_LIMIT))
-        .timeout_connect(Some(CONNECT_LIMIT))
-        .timeout_recv_response(Some(ANSWER_LIMIT))
+        .timeout_global(Some(patience.call))
+        .timeout_resolve(Some(patience.resolve))
+        .timeout_connect(Some(patience.connect))
+        .timeout_recv_response(Some(patience.answer))
         .input_buffer_size(BUFFER)
         .output_buffer_size(BUFFER)
         .max_idle_connections(2)
         .user_agent(concat!("crmirror/", env!("CARGO_PKG_VERSION")))
         .tls_config(TlsConfig::builder().root_certs(roots).build())
-        .build()
-        .new_agent()
+        .build();
+    ureq::Agent::with_parts(config, DefaultConnector::default(), Names::of_the_system())
 }
 
 impl Transport for HttpsTransport {

@@ -42,8 +42,12 @@ pub(crate) struct Place {
     config: BTreeMap<String, BTreeMap<String, String>>,
     modules: Vec<(String, String)>,
     own_token: Mutex<String>,
+    /// What readers show at the local interface.
+    reader_token: Option<String>,
     printed: Arc<Mutex<String>>,
+    answered: Mutex<String>,
     verbosity: Option<String>,
+    descriptors: Option<u32>,
     run: Option<Run>,
     scratch: Scratch,
 }
@@ -78,8 +82,11 @@ impl Place {
             config: BTreeMap::new(),
             modules: vec![("Leads".to_owned(), String::new())],
             own_token: Mutex::default(),
+            reader_token: None,
             printed: Arc::default(),
+            answered: Mutex::default(),
             verbosity: None,
+            descriptors: None,
             run: None,
             loopback,
             scratch,
@@ -135,10 +142,28 @@ impl Place {
         self
     }
 
-    /// Writes the credentials file, which its owner alone may read.
+    /// Limits the descriptors of what is started from now on.
+    pub(crate) fn descriptors(&mut self, limit: u32) -> &mut Place {
+        self.descriptors = Some(limit);
+        self
+    }
+
+    /// Has readers show this token from now on.
+    pub(crate) fn guard(&mut self, token: &str) -> &mut Place {
+        self.write_secret("reader-token", &format!("{token}\n"));
+        self.reader_token = Some(token.to_owned());
+        self.set("local.token_file", "\"reader-token\"")
+    }
+
+    /// Writes the credentials file.
     pub(crate) fn write_credentials(&self, text: &str) {
+        self.write_secret("credentials.json", text);
+    }
+
+    /// Writes a file that its owner alone may read.
+    fn write_secret(&self, name: &str, text: &str) {
         use std::os::unix::fs::PermissionsExt;
-        let path = self.path("credentials.json");
+        let path = self.path(name);
         std::fs::write(&path, text).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     }
@@ -230,8 +255,13 @@ impl Place {
 
     /// Sends the daemon a signal.
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
-        let child = &self.run.as_ref().expect("a daemon runs here").child;
-        rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).unwrap();
+        rustix::process::kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// The daemon's process.
+    pub(crate) fn pid(&self) -> rustix::process::Pid {
+        let run = self.run.as_ref().expect("a daemon runs here");
+        rustix::process::Pid::from_child(&run.child)
     }
 
     /// Runs a command with this place's configuration.
@@ -253,7 +283,13 @@ impl Place {
     }
 
     fn command(&self, config: &Path) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_crmirror"));
+        let program = env!("CARGO_BIN_EXE_crmirror");
+        let mut command = Command::new(program);
+        if let Some(limit) = self.descriptors {
+            command = Command::new("sh");
+            let limited = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
+            command.args(["-c", &limited, program]);
+        }
         command.arg("--config").arg(config).stdin(Stdio::null()).stderr(Stdio::piped());
         command.env_remove("CREDENTIALS_DIRECTORY").env_remove("RUST_LOG");
         if let Some(wanted) = &self.verbosity {

@@ -30,9 +30,13 @@ related_actions = false
 listen = "127.0.0.1:8686"
 tls_cert = "…"
 tls_key = "…"
+behind_proxy = false
 [local]
 listen = "127.0.0.1:8687"
+token_file = "local-token"
 socket = "/run/crmirror/mirror.sock"
+socket_mode = "0660"
+socket_group = "kiosk"
 allow_origins = ["http://kiosk.local"]
 [store]
 path = "/var/lib/crmirror"
@@ -75,7 +79,11 @@ fn the_full_example_is_read() {
     let tls = config.callbacks.tls.unwrap();
     assert_eq!(tls.cert, Path::new("/etc/crmirror/…"), "beside the configuration");
     assert_eq!(tls.key, Path::new("/etc/crmirror/…"));
+    assert!(!config.callbacks.behind_proxy);
     assert_eq!(config.local.listen.to_string(), "127.0.0.1:8687");
+    assert_eq!(config.local.token_file, Some(PathBuf::from("/etc/crmirror/local-token")));
+    assert_eq!(config.local.socket_mode, 0o660);
+    assert_eq!(config.local.socket_group.as_deref(), Some("kiosk"));
     assert_eq!(config.local.socket, Some(PathBuf::from("/run/crmirror/mirror.sock")));
     assert_eq!(config.local.allow_origins.len(), 1);
     assert_eq!(config.local.allow_origins[0].to_string(), "http://kiosk.local");
@@ -107,7 +115,9 @@ fn what_is_left_out_is_what_the_full_example_says() {
     assert_eq!(least.callbacks.listen, full.callbacks.listen);
     assert_eq!(least.callbacks.tls, None);
     assert_eq!(least.local.listen, full.local.listen);
-    assert_eq!(least.local.socket, None);
+    assert_eq!(least.callbacks.behind_proxy, full.callbacks.behind_proxy);
+    assert_eq!((least.local.token_file, least.local.socket), (None, None));
+    assert_eq!((least.local.socket_mode, least.local.socket_group), (0o660, None));
     assert_eq!(least.local.allow_origins, []);
     assert_eq!(least.store, full.store);
     assert_eq!(least.catch_up, full.catch_up);
@@ -211,10 +221,23 @@ fn what_hardly_is_meant_so_is_warned_of() {
     assert_eq!(warnings(&load(&newer.replace("8d", "7d"))), [""; 0]);
 
     let open = format!("{LEAST}{channel}[callbacks]\nlisten = \"0.0.0.0:8686\"\n");
+    let by_tls = load(&format!("{open}tls_cert = \"c\"\ntls_key = \"k\""));
+    assert_eq!(warnings(&by_tls), [""; 0]);
+    let by_proxy = load(&format!("{open}behind_proxy = true"));
+    assert_eq!(warnings(&by_proxy), [""; 0]);
+    assert!(by_proxy.callbacks.behind_proxy);
+
+    let open = format!("{LEAST}[local]\nlisten = \"[::]:8687\"\ntoken_file = \"t\"");
     assert_eq!(
         warnings(&load(&open)),
-        [":7: callbacks.listen: 0.0.0.0:8686 is reached by other machines, without TLS; give \
-          tls_cert and tls_key, or listen on 127.0.0.1 behind a tunnel or proxy"]
+        [":5: local.listen: [::]:8687 is reached by other machines, without TLS: whoever can \
+          listen in between sees the records and the token"]
     );
-    assert_eq!(warnings(&load(&format!("{open}tls_cert = \"c\"\ntls_key = \"k\""))), [""; 0]);
+    for mode in ["0666", "662", "0777"] {
+        let open = format!("{LEAST}[local]\nsocket_mode = \"{mode}\"");
+        let expected = ":5: local.socket_mode: every user of this device can read the mirror";
+        assert_eq!(warnings(&load(&open)), [expected], "{mode}");
+    }
+    let closed = load(&format!("{LEAST}[local]\nsocket_mode = \"600\"\nsocket_group = \"7\""));
+    assert_eq!((closed.local.socket_mode, warnings(&closed)), (0o600, Vec::new()));
 }

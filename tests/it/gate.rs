@@ -1,7 +1,7 @@
 //! The gate on loopback: what it serves, what it refuses and how it ends.
 
 mod limits;
-mod tls;
+pub(crate) mod tls;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -7,6 +7,7 @@
 //! - `channel`: opened, renewed, lost, closed. `tokens`: access tokens, and the lack of them.
 //! - `trouble`: records that are denied. `bootstrap`: large modules, and crashes on the way.
 //! - `reads`, `no_reads`, `sync`: the local interface. `commands`, `exits`: the command line.
+//! - `front_door`: proxies and certificates. `readers`: tokens, sockets, pages, deaf readers.
 //! - `secrets`: what is never printed. `ending`: SIGTERM. `full_disk`: while all of it goes on.
 
 mod accepted;
@@ -16,10 +17,12 @@ mod commands;
 mod crash;
 mod ending;
 mod exits;
+mod front_door;
 mod full_disk;
 mod kill;
 mod main_road;
 mod no_reads;
+mod readers;
 mod reads;
 mod refused;
 mod secrets;

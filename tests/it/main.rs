@@ -5,14 +5,16 @@
 //! whatever lies on the disk · `store_heal`, `small_disk` damaged, oversized and full · `fsync`,
 //! `recorder`, `power` what the kernel was asked to bring to the disk, and what a power cut leaves
 //! · `gate` the door: framing, limits, TLS · `sim` the simulator of upstream, `sim_rules` that it
-//! is true to upstream · `agent` the real binary in a place of its own, `journeys` from what a
-//! person does to what a person sees · `readme` that what README says is so · `tidy` that the house
-//! keeps its rules · `scratch`, `directory` places on disk.
+//! is true to upstream · `transport` an upstream that means harm · `agent` the real binary in a
+//! place of its own, `journeys` from what a person does to what a person sees, `attack` what
+//! strangers do to it · `readme` that what README says is so · `tidy` that the house keeps its
+//! rules · `scratch`, `directory` places on disk.
 
 // A test that cannot go on is to panic; clippy knows that of test functions, not of their helpers.
 #![allow(clippy::unwrap_used)]
 
 mod agent;
+mod attack;
 mod config;
 mod converge;
 mod credentials;
@@ -32,4 +34,5 @@ mod store;
 mod store_heal;
 mod store_open;
 mod tidy;
+mod transport;
 mod wrong_config;

@@ -32,8 +32,8 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     ),
     (
         "[local]\nlissten = \"127.0.0.1:1\"",
-        ":5: local.lissten: unknown key; allowed in local are listen, socket, allow_origins; did \
-         you mean 'listen'?",
+        ":5: local.lissten: unknown key; allowed in local are listen, token_file, socket, \
+         socket_mode, socket_group, allow_origins; did you mean 'listen'?",
     ),
     (
         "[store]\ndirectory = \"/var/lib/crmirror\"",
@@ -57,8 +57,19 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     (
         "[local]\nlisten = \"0.0.0.0:8687\"",
         ":5: local.listen: '0.0.0.0:8687' is not a loopback address, and readers are not asked \
-         who they are; write for example 127.0.0.1:8687",
+         who they are; write for example 127.0.0.1:8687, or give token_file",
     ),
+    ("[local]\ntoken_file = \"\"", ":5: local.token_file: '' is not a path"),
+    (
+        "[local]\nsocket_mode = \"rw-rw----\"",
+        ":5: local.socket_mode: 'rw-rw----' is not a file's permissions; write for example 0660",
+    ),
+    (
+        "[local]\nsocket_mode = \"4770\"",
+        ":5: local.socket_mode: '4770' is not a file's permissions; write for example 0660",
+    ),
+    ("[local]\nsocket_mode = 432", ":5: local.socket_mode: write a text in quotes, not a number"),
+    ("[local]\nsocket_group = \"a b\"", ":5: local.socket_group: 'a b' is not the name of a group"),
     (
         "[local]\nsocket = \"mirror.sock\"",
         ":5: local.socket: 'mirror.sock' is not an absolute path; begin it with /",
@@ -147,7 +158,8 @@ const WRONG_WITH_CHANNEL: &[(&str, &str)] = &[
          127.0.0.1:8687 cannot share a port; write another",
     ),
     (
-        "[callbacks]\nlisten = \"0.0.0.0:9\"\n[local]\nlisten = \"127.0.0.1:9\"",
+        "[callbacks]\nlisten = \"0.0.0.0:9\"\nbehind_proxy = true\n[local]\n\
+         listen = \"127.0.0.1:9\"",
         ":7: callbacks.listen: callbacks.listen = 0.0.0.0:9 and local.listen = 127.0.0.1:9 \
          cannot share a port; write another",
     ),
@@ -163,6 +175,22 @@ const WRONG_WITH_CHANNEL: &[(&str, &str)] = &[
     (
         "[callbacks]\ntls_key = \"/etc/k.pem\"",
         ":6: callbacks.tls_cert: missing; tls_key needs it beside it: both or neither",
+    ),
+    (
+        "[callbacks]\nlisten = \"0.0.0.0:8686\"",
+        ":7: callbacks.listen: 0.0.0.0:8686 is reached by other machines, without TLS; give \
+         tls_cert and tls_key, listen on 127.0.0.1 behind a tunnel or proxy of this device, or \
+         write behind_proxy = true if a proxy of yours ends TLS in front",
+    ),
+    (
+        "[callbacks]\nlisten = \"[2001:db8::7]:8686\"\nbehind_proxy = false",
+        ":7: callbacks.listen: [2001:db8::7]:8686 is reached by other machines, without TLS; give \
+         tls_cert and tls_key, listen on 127.0.0.1 behind a tunnel or proxy of this device, or \
+         write behind_proxy = true if a proxy of yours ends TLS in front",
+    ),
+    (
+        "[callbacks]\nbehind_proxy = \"yes\"",
+        ":7: callbacks.behind_proxy: write true or false, not a text",
     ),
     ("[callbacks]\nlisten = 8686", ":7: callbacks.listen: write a text in quotes, not a number"),
 ];

@@ -25,7 +25,8 @@ use crate::server::reply::Reply;
 
 /// How much is read at once; it lies on the stack.
 const PIECE: usize = 8 << 10;
-/// Bodies up to this size are sent in one piece with their head.
+/// Bodies up to this size are sent in one piece with their head; longer ones that come in get their
+/// room at once.
 const ONE_PIECE_LIMIT: usize = 16 << 10;
 /// How long what a refused peer still sends is read over, so that it reads our reply before it
 /// learns that the connection is gone.
@@ -122,7 +123,7 @@ impl Connection<'_> {
                     return self.leave();
                 }
             };
-            let keep_alive = received.keep_alive && !self.seat.is_stopping();
+            let keep_alive = received.keep_alive && !self.seat.is_to_leave();
             drop(received);
             if self.send(&answer, keep_alive).is_err() || !keep_alive {
                 return self.leave();
@@ -181,6 +182,11 @@ impl Connection<'_> {
                 while self.unread.len() < length {
                     self.read_more()?;
                     grow(&mut hold, self.unread.len().min(length))?;
+                    if self.unread.len() > ONE_PIECE_LIMIT {
+                        // Once and exactly: doubled over and over, it would leave as much behind.
+                        let rest = (length + PIECE).saturating_sub(self.unread.len());
+                        self.unread.reserve_exact(rest);
+                    }
                 }
                 let rest = self.unread.split_off(length);
                 Ok((std::mem::replace(&mut self.unread, rest), hold))
@@ -214,6 +220,7 @@ impl Connection<'_> {
     }
 
     fn send(&mut self, answer: &Answer, keep_alive: bool) -> io::Result<()> {
+        self.seat.is_replied_to();
         self.wire.until(Deadline::after(self.shared.limits.reply));
         let (mut head, body) = answer.parts(keep_alive);
         if body.len() <= ONE_PIECE_LIMIT {
@@ -238,6 +245,7 @@ impl Connection<'_> {
             _ => Reply::error(refusal.status(), "INVALID_REQUEST", &message),
         };
         if self.send(&reply.into(), false).is_ok() && self.wire.finish().is_ok() {
+            self.seat.waits();
             linger(self.wire.timed());
         }
     }

@@ -41,6 +41,8 @@ pub(super) struct Socket {
     family: Family,
     /// Its thread is in a read.
     reading: AtomicBool,
+    /// Its thread is in a write.
+    writing: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -51,21 +53,31 @@ enum Family {
 
 impl From<TcpStream> for Socket {
     fn from(socket: TcpStream) -> Socket {
-        Socket { family: Family::Tcp(socket), reading: AtomicBool::new(false) }
+        Socket::new(Family::Tcp(socket))
     }
 }
 
 impl From<UnixStream> for Socket {
     fn from(socket: UnixStream) -> Socket {
-        Socket { family: Family::Unix(socket), reading: AtomicBool::new(false) }
+        Socket::new(Family::Unix(socket))
     }
 }
 
 impl Socket {
+    fn new(family: Family) -> Socket {
+        Socket { family, reading: AtomicBool::new(false), writing: AtomicBool::new(false) }
+    }
+
     /// Whether it is for the peer to say something: we are reading, and nothing is there.
     pub(super) fn awaits_peer(&self) -> bool {
         self.reading.load(Ordering::Relaxed)
             && !matches!(self.peek(RecvFlags::PEEK | RecvFlags::DONTWAIT), Ok(true))
+    }
+
+    /// Whether it is for the peer to take something: we are writing, and that takes no time
+    /// unless what was written before still lies there.
+    pub(super) fn awaits_reader(&self) -> bool {
+        self.writing.load(Ordering::Relaxed)
     }
 
     /// Ends reading, or both ways; whoever waits in a read or a write wakes up.
@@ -172,9 +184,10 @@ impl Timed {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             self.socket.allow(reading, left)?;
-            self.socket.reading.store(reading, Ordering::Relaxed);
+            let waits = if reading { &self.socket.reading } else { &self.socket.writing };
+            waits.store(true, Ordering::Relaxed);
             let outcome = call(&self.socket);
-            self.socket.reading.store(false, Ordering::Relaxed);
+            waits.store(false, Ordering::Relaxed);
             match outcome {
                 // Not an answer yet: the time that is left decides.
                 Err(error) if is_pause(&error) => {}

@@ -2,8 +2,10 @@
 //!
 //! Places are few, and a stranger can take one by doing nothing. So a newcomer is worth more than
 //! somebody who keeps us waiting: when no place is free, the connection that has waited longest
-//! for its request gives way. Whoever is being answered stays, and so does whoever has sent what
-//! we have not yet read: who is served late because of us has done nothing wrong.
+//! for its request gives way, or else the one that has not taken its reply for longest. Whoever is
+//! being answered stays, and so does whoever has sent what we have not yet read: who is served late
+//! because of us has done nothing wrong. When all of them are such, the next reply is the last on
+//! its connection.
 //!
 //! Nobody is given a second of grace, since that would decide how long a flood of silent or
 //! dripping connections keeps the gate closed: those in the system's queue behind them would wait
@@ -22,6 +24,10 @@ use crate::server::asked::Peer;
 /// Time that a connection has for its request before it may have to give way: its first bytes
 /// follow it within a few milliseconds, and a flood of a thousand is over within a second.
 const PATIENCE: Duration = Duration::from_millis(10);
+/// Time that a connection has for taking its reply before it may have to give way. A callback's is
+/// one packet, and all the others are on this device; below the wait of a newcomer, so that a crowd
+/// that asks and does not read keeps nobody out.
+const REPLY_PATIENCE: Duration = Duration::from_millis(100);
 /// How long a newcomer waits for a place while everybody is being answered; others wait behind it
 /// in the system's queue. So a burst is served one after another.
 const DOOR_WAIT: Duration = Duration::from_millis(250);
@@ -45,6 +51,8 @@ pub(super) struct Floor {
 struct State {
     guests: BTreeMap<u64, Guest>,
     next: u64,
+    /// Somebody waits for a place, and nobody lets us wait: who is answered next leaves.
+    wanted: bool,
     stopping: bool,
 }
 
@@ -60,6 +68,8 @@ enum Phase {
     Waiting { since: Instant, silent: bool, first: bool },
     /// It is being answered.
     Busy,
+    /// It is being sent its reply.
+    Replying { since: Instant },
     /// It was shut, and its thread has not left yet.
     Leaving,
 }
@@ -110,16 +120,17 @@ impl Floor {
         }
         let door = Deadline::after(DOOR_WAIT);
         while state.guests.len() >= self.places {
-            if state.staying().count() >= self.places {
-                self.make_room(&mut state, None);
-            }
+            let full = state.staying().count() >= self.places;
+            state.wanted = full && !self.make_room(&mut state, None);
             let left = door.left();
             if left.is_zero() {
+                state.wanted = false;
                 return Err(Reason::Full);
             }
             let waited = self.changed.wait_timeout(state, left.min(DOOR_LOOK));
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+        state.wanted = false;
         let number = state.next;
         state.next += 1;
         let phase = Phase::Waiting { since: now(), silent: true, first: true };
@@ -165,16 +176,18 @@ impl Floor {
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Shuts the one that has waited longest, among those of `origin` if given; whether somebody
-    /// could give way.
+    /// Shuts the one that has let us wait longest, among those of `origin` if given; whether
+    /// somebody could give way.
     fn make_room(&self, state: &mut State, origin: Option<Origin>) -> bool {
         let now = now();
         let of_origin = |guest: &&mut Guest| origin.is_none() || guest.origin == origin;
         let waiting = state.guests.values_mut().filter(of_origin).filter_map(|guest| {
             let since = guest.keeps_us_waiting_since(now)?;
-            Some((since, guest))
+            // Who reads slowly has at least asked something.
+            let was_answered = matches!(guest.phase, Phase::Replying { .. });
+            Some(((was_answered, since), guest))
         });
-        let Some((_, longest)) = waiting.min_by_key(|(since, _)| *since) else {
+        let Some((_, longest)) = waiting.min_by_key(|(rank, _)| *rank) else {
             return false;
         };
         longest.leave();
@@ -194,12 +207,17 @@ impl State {
 }
 
 impl Guest {
-    /// Since when it waits, if it is for the guest to say something and its time is over.
+    /// Since when it lets us wait, if it is for the guest to say or to take something and its time
+    /// is over.
     fn keeps_us_waiting_since(&self, now: Instant) -> Option<Instant> {
+        let overdue = |since, patience| now.saturating_duration_since(since) >= patience;
         match self.phase {
             Phase::Waiting { since, .. } => {
-                let overdue = now.saturating_duration_since(since) >= PATIENCE;
-                (overdue && self.socket.awaits_peer()).then_some(since)
+                (overdue(since, PATIENCE) && self.socket.awaits_peer()).then_some(since)
+            }
+            Phase::Replying { since } => {
+                let is_deaf = overdue(since, REPLY_PATIENCE) && self.socket.awaits_reader();
+                is_deaf.then_some(since)
             }
             Phase::Busy | Phase::Leaving => None,
         }
@@ -220,7 +238,7 @@ impl Phase {
                 now.saturating_duration_since(since) >= YOUTH
             }
             Phase::Waiting { silent, first: false, .. } => silent,
-            Phase::Busy | Phase::Leaving => false,
+            Phase::Busy | Phase::Replying { .. } | Phase::Leaving => false,
         }
     }
 }
@@ -250,9 +268,16 @@ impl Seat {
         self.enter(|_| Phase::Busy);
     }
 
-    /// Whether the gate wants to close.
-    pub(super) fn is_stopping(&self) -> bool {
-        self.floor.state().stopping
+    /// Its reply is on the way.
+    pub(super) fn is_replied_to(&self) {
+        self.enter(|_| Phase::Replying { since: now() });
+    }
+
+    /// Whether this reply has to be the guest's last, since the gate closes or others want its
+    /// place: else a crowd that always has one more to ask would keep everybody out.
+    pub(super) fn is_to_leave(&self) -> bool {
+        let mut state = self.floor.state();
+        state.stopping || std::mem::take(&mut state.wanted)
     }
 
     fn enter(&self, next: impl FnOnce(Phase) -> Phase) {

@@ -3,10 +3,16 @@
 //! It may be ours or systemd's; nothing is done to it that would keep the next process from using
 //! it.
 
+use std::fs::{self, Permissions};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener, UnixStream};
+use std::path::Path;
 use std::time::Duration;
+
+use rustix::fs::Mode;
+use rustix::process::umask;
 
 use super::deadline::Socket;
 use crate::server::asked::Peer;
@@ -25,6 +31,15 @@ pub enum Listener {
     Unix(UnixListener),
 }
 
+/// Who may connect to a Unix socket.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Access {
+    /// The permissions of its file.
+    pub mode: u32,
+    /// The group of its file, by a name of `/etc/group` or by number; else the process's.
+    pub group: Option<String>,
+}
+
 /// Where a gate listens.
 pub(super) enum Address {
     /// An address and a port.
@@ -34,6 +49,24 @@ pub(super) enum Address {
 }
 
 impl Listener {
+    /// Listens on a Unix socket. A socket that a crash left at `path` is removed: that nobody uses
+    /// it is for the caller to know. At no moment may more connect than `access` says.
+    pub fn at(path: &Path, access: &Access) -> io::Result<Listener> {
+        if path.symlink_metadata().is_ok_and(|file| file.file_type().is_socket()) {
+            fs::remove_file(path)?;
+        }
+        // For this moment whatever another thread makes is closed to others too: no harm.
+        let usual = umask(Mode::RWXG | Mode::RWXO);
+        let bound = UnixListener::bind(path);
+        umask(usual);
+        let listener = bound?;
+        if let Some(group) = &access.group {
+            chown(path, None, Some(group_number(group)?))?;
+        }
+        fs::set_permissions(path, Permissions::from_mode(access.mode))?;
+        Ok(Listener::Unix(listener))
+    }
+
     /// Makes the socket as the accept loop needs it, whoever made it; its address.
     pub(super) fn prepare(&self) -> io::Result<Address> {
         // To listen again only changes the length of the queue.
@@ -86,5 +119,39 @@ impl Address {
             }
             Address::Unix(address) => UnixStream::connect_addr(address).map(drop),
         }
+    }
+}
+
+/// The number of a group. Only the file is asked: what a directory service knows besides is not
+/// worth its library on a small device, and has a number too.
+fn group_number(group: &str) -> io::Result<u32> {
+    if let Ok(number) = group.parse() {
+        return Ok(number);
+    }
+    let groups = fs::read_to_string("/etc/group")?;
+    find_group(&groups, group).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::NotFound, format!("/etc/group has no group {group}"))
+    })
+}
+
+fn find_group(groups: &str, name: &str) -> Option<u32> {
+    groups.lines().find_map(|line| {
+        let mut parts = line.split(':');
+        (parts.next() == Some(name)).then(|| parts.nth(1)?.parse().ok())?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_found_by_name_and_by_number() {
+        let groups = "root:x:0:\nkiosk-2:x:7:\nkiosk:x:1007:ann,bob\nbroken\n";
+        assert_eq!(find_group(groups, "kiosk"), Some(1007));
+        assert_eq!(find_group(groups, "kiosk-2"), Some(7));
+        assert_eq!(find_group(groups, "broken"), None);
+        assert_eq!(find_group(groups, "ann"), None);
+        assert_eq!(group_number("1007").unwrap(), 1007);
     }
 }

@@ -27,7 +27,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 pub use self::counters::{Counters, Reason};
-pub use self::listener::Listener;
+pub use self::listener::{Access, Listener};
 pub use self::tls::TlsFiles;
 
 use self::connection::{Shared, serve};
@@ -44,6 +44,9 @@ const CONNECTION_STACK: usize = 256 << 10;
 /// Pause when descriptors or threads have run out: long enough not to spin, short enough for a
 /// callback to be acknowledged within its second.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+/// How long all goes well before it is said to: while somebody gives way for each newcomer, every
+/// other one is accepted.
+const EXHAUSTED_CALM: Duration = Duration::from_secs(10);
 /// Of the descriptors that the process may have, each gate takes at most one in so many: there are
 /// two or three gates, two halls, the store and the connections to upstream.
 const DESCRIPTORS_SHARE: u64 = 8;
@@ -206,38 +209,43 @@ struct Door {
 
 impl Door {
     fn keep(self) {
-        let mut exhausted = false;
+        let mut exhausted: Option<Deadline> = None;
+        let mut threads: Vec<JoinHandle<()>> = Vec::new();
         while !self.stopping.load(Ordering::SeqCst) {
             let outcome =
                 self.listener.accept().and_then(|(socket, peer)| self.admit(socket, peer));
             match outcome {
-                Ok(()) if exhausted => log::info!("accepting connections again"),
-                Ok(()) => {}
-                Err(error) if is_of_the_peer(&error) => continue,
+                Ok(thread) => {
+                    threads.extend(thread);
+                    await_ended(&mut threads);
+                    if exhausted.is_some_and(|until| until.left().is_zero()) {
+                        log::info!("accepting connections again");
+                        exhausted = None;
+                    }
+                }
+                Err(error) if is_of_the_peer(&error) => {}
                 Err(error) => {
-                    if !exhausted {
+                    if exhausted.is_none() {
                         log::warn!("no connection can be accepted: {error}; trying again");
                     }
                     self.shared.tally.refuse(Reason::NoResources);
                     self.floor.relieve();
-                    exhausted = true;
+                    exhausted = Some(Deadline::after(EXHAUSTED_CALM));
                     thread::sleep(EXHAUSTED_PAUSE);
-                    continue;
                 }
             }
-            exhausted = false;
         }
     }
 
     /// Gives a newcomer a place and a thread, or turns it away; an error when there is no thread.
-    fn admit(&self, socket: Socket, peer: Peer) -> io::Result<()> {
+    fn admit(&self, socket: Socket, peer: Peer) -> io::Result<Option<JoinHandle<()>>> {
         let socket = Arc::new(socket);
         let seat = match self.floor.admit(&socket, peer) {
             Ok(seat) => seat,
             Err(reason) => {
                 log::debug!("{peer}: turned away: {}", reason.name());
                 self.shared.tally.refuse(reason);
-                return Ok(());
+                return Ok(None);
             }
         };
         self.shared.tally.accept();
@@ -246,7 +254,21 @@ impl Door {
             .name("gate".into())
             .stack_size(CONNECTION_STACK)
             .spawn(move || serve(socket, peer, &seat, &shared))
-            .map(drop)
+            .map(Some)
+    }
+}
+
+/// Waits until those threads are gone that have nothing left to do. Their seats are free a moment
+/// before: while thousands come and go there would be many more threads than seats.
+fn await_ended(threads: &mut Vec<JoinHandle<()>>) {
+    let mut place = 0;
+    while place < threads.len() {
+        if threads[place].is_finished() {
+            // A panic there was reported when it happened.
+            drop(threads.swap_remove(place).join());
+        } else {
+            place += 1;
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 
 use super::GateError;
 use super::deadline::{Deadline, Timed, Wire};
+use crate::secret;
 
 /// Longest certificate or key file: a chain is below 20 KiB.
 const FILE_LIMIT: u64 = 1 << 20;
@@ -129,6 +130,10 @@ impl TlsFiles {
             return Err(cert("no certificate in it".into()));
         }
         let pem = read(&self.key).map_err(|error| GateError::key(&self.key, error.to_string()))?;
+        let mode = self.key.metadata().map_or(0, |file| file.mode());
+        if let Some(exposed) = secret::exposure(&self.key, mode) {
+            log::warn!("{exposed}");
+        }
         let key = PrivateKeyDer::from_pem_slice(&pem)
             .map_err(|error| GateError::key(&self.key, error.to_string()))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());

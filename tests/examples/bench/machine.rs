@@ -69,7 +69,8 @@ impl Disk {
     }
 }
 
-/// What a process takes.
+/// What a process takes. Of what only root is shown (the daemon forbids its own dumps, and with
+/// them looks at its memory), everybody else sees `NaN`.
 #[derive(Clone, Copy)]
 pub(crate) struct Usage {
     /// Proportional set size, MiB: shared pages count in part.
@@ -98,13 +99,13 @@ impl Usage {
         };
         let mib = |kib: u64| kib as f64 / 1024.0;
         Ok(Usage {
-            pss: mib(field("smaps_rollup", "Pss")?),
-            rss: mib(field("smaps_rollup", "Rss")?),
+            pss: field("smaps_rollup", "Pss").map_or(f64::NAN, mib),
+            rss: mib(field("status", "VmRSS")?),
             peak: mib(field("status", "VmHWM")?),
             threads: field("status", "Threads")? as f64,
-            descriptors: fs::read_dir(of("fd"))?.count() as f64,
-            handed: field("io", "wchar")? as f64 / 1024.0,
-            booked: field("io", "write_bytes")? as f64 / 1024.0,
+            descriptors: fs::read_dir(of("fd")).map_or(f64::NAN, |all| all.count() as f64),
+            handed: field("io", "wchar").map_or(f64::NAN, |bytes| bytes as f64 / 1024.0),
+            booked: field("io", "write_bytes").map_or(f64::NAN, |bytes| bytes as f64 / 1024.0),
             busy: busy(&fs::read_to_string(of("stat"))?),
         })
     }

@@ -29,8 +29,22 @@ impl Place {
 
     /// Asks the local interface.
     pub(crate) fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Heard {
-        let heard = http(self.local, method, target, headers, b"");
-        heard.unwrap_or_else(|error| panic!("{method} {target}: {error}"))
+        let shown = self.reader_token.as_ref().map(|token| format!("Bearer {token}"));
+        let mut headers = headers.to_vec();
+        headers.extend(shown.as_deref().map(|shown| ("Authorization", shown)));
+        let heard = http(self.local, method, target, &headers, b"");
+        self.note(heard.unwrap_or_else(|error| panic!("{method} {target}: {error}")))
+    }
+
+    /// All that the daemon's doors have answered here so far.
+    pub(crate) fn answered(&self) -> String {
+        self.answered.lock().unwrap().clone()
+    }
+
+    fn note(&self, heard: Heard) -> Heard {
+        let told = format!("{} {:?}\n{}\n", heard.status, heard.headers, heard.text());
+        self.answered.lock().unwrap().push_str(&told);
+        heard
     }
 
     /// The status document.
@@ -108,7 +122,7 @@ impl Place {
     /// Posts a callback; the status of the answer.
     pub(crate) fn post(&self, body: &str) -> u16 {
         let heard = http(self.callbacks, "POST", CALLBACK_PATH, &[], body.as_bytes());
-        heard.unwrap_or_else(|error| panic!("POST {body}: {error}")).status
+        self.note(heard.unwrap_or_else(|error| panic!("POST {body}: {error}"))).status
     }
 
     /// Carries all callbacks that wait upstream; each must be acknowledged.

@@ -17,7 +17,7 @@ use rustls::{
 
 use super::{House, PATIENCE, read_reply, respond, status};
 
-fn data(name: &str) -> PathBuf {
+pub(crate) fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/data").join(name)
 }
 
@@ -60,6 +60,15 @@ fn connect(
     root: &str,
     version: &'static SupportedProtocolVersion,
 ) -> StreamOwned<ClientConnection, TcpStream> {
+    connect_over(house.connect(), root, version)
+}
+
+/// The same over a connection that is there already.
+pub(crate) fn connect_over(
+    stream: TcpStream,
+    root: &str,
+    version: &'static SupportedProtocolVersion,
+) -> StreamOwned<ClientConnection, TcpStream> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(data(root)).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -70,7 +79,7 @@ fn connect(
         .with_no_client_auth();
     let name = "localhost".try_into().unwrap();
     let client = ClientConnection::new(Arc::new(config), name).unwrap();
-    StreamOwned::new(client, house.connect())
+    StreamOwned::new(client, stream)
 }
 
 /// Asks by TLS; the reply, unless the handshake fails.

@@ -55,7 +55,9 @@ fn no_secret_is_printed_over_a_journey_with_errors() {
     let mut place = Place::new("secrets");
     let ids = old_leads(&mut place.upstream(), 3);
     place.verbosity("trace,ureq=trace,rustls=trace,sled=trace,tiny_http=trace");
-    let mut secrets = BTreeSet::from([CLIENT_SECRET.to_owned(), REFRESH_TOKEN.to_owned()]);
+    let reader = "a-token-that-readers-show";
+    place.guard(reader).set("local.allow_origins", "[\"http://kiosk.local\"]");
+    let mut secrets = BTreeSet::from([CLIENT_SECRET, REFRESH_TOKEN, reader].map(str::to_owned));
     place.begin();
     collect(&place, &mut secrets);
     for (number, fault) in faults().into_iter().enumerate() {
@@ -66,6 +68,7 @@ fn no_secret_is_printed_over_a_journey_with_errors() {
         place.carry();
         place.kill().start();
         place.run(&["channel", "show"]);
+        look_everywhere(&place, reader, ids[0]);
         place.upstream().faults.calm();
         place.kill().start();
         place.until_reads("Leads", ids[0], "Phone", &number.to_string());
@@ -91,9 +94,13 @@ fn no_secret_is_printed_over_a_journey_with_errors() {
     );
     println!("{} secrets are in none of {} bytes", secrets.len(), printed.len());
     assert!(secrets.len() > 12, "the journey had too few: {secrets:?}");
+    let answered = place.answered();
+    assert!(answered.contains("INVALID_TOKEN") && answered.contains("complete_through"));
     for secret in &secrets {
         assert!(!printed.contains(secret.as_str()), "{secret} was printed");
+        assert!(!answered.contains(secret.as_str()), "{secret} was answered");
     }
+    assert!(!answered.contains(CALLBACK_PATH), "the path was answered");
     // The path is the address's secret part; only the command that shows the channel shows it.
     let logged = printed.lines().filter(|line| line.contains(CALLBACK_PATH));
     let logged: Vec<&str> =
@@ -103,6 +110,18 @@ fn no_secret_is_printed_over_a_journey_with_errors() {
     let mode =
         std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(status).unwrap().permissions());
     assert_eq!(mode & 0o077, 0, "the identity is its owner's alone: {mode:o}");
+}
+
+/// Asks for all there is, with the token, with half of it, and as a page would.
+fn look_everywhere(place: &Place, reader: &str, id: u64) {
+    let half = format!("Bearer {}", &reader[..reader.len() / 2]);
+    let one = format!("/crm/v2/Leads/{id}");
+    for target in ["/", "/status", "/healthz", "/readyz", "/metrics", "/changes", &one, "/sync"] {
+        place.ask("GET", target, &[]);
+        place.ask("GET", target, &[("Authorization", &half)]);
+        place.ask("POST", target, &[("Origin", "http://kiosk.local")]);
+        place.ask("GET", &format!("{target}?token={reader}"), &[("Authorization", &half)]);
+    }
 }
 
 /// What upstream knows of secrets now: channel tokens, and access tokens by their number.

@@ -196,3 +196,35 @@ fn errors_of_every_kind_are_got_over() {
         assert!(place.calls(|call| call.path.contains("captive")).is_empty());
     });
 }
+
+#[test]
+fn a_strange_api_address_never_gets_the_token() {
+    let mut place = Place::new("strange-api");
+    place.upstream().knobs.api_origin = "https://records.evil.example".to_owned();
+    place.start();
+    let error = place.until("it says so", |place| {
+        place.status()["upstream"]["last_error"].as_str().map(str::to_owned)
+    });
+    assert!(error.contains("no API address that can be trusted: set upstream.api"), "{error}");
+    assert!(place.calls(|call| call.path.starts_with("/crm/")).is_empty());
+    // What the configuration says, no reply changes.
+    let origin = place.loopback.origin();
+    place.stop();
+    place.set("upstream.api", &format!("\"{origin}\"")).begin();
+}
+
+#[test]
+fn the_environment_does_not_decide_where_secrets_go() {
+    let mut place = Place::new("environment");
+    place.begin();
+    place.stop();
+    let nobody = "http://127.0.0.1:1";
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_crmirror"));
+    for name in ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "all_proxy", "http_proxy"] {
+        command.env(name, nobody);
+    }
+    let ended =
+        command.arg("--config").arg(place.write_config()).args(["channel", "show"]).output();
+    let ended = ended.unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+}
