@@ -43,8 +43,8 @@ const PROMPT: Duration = Duration::from_secs(1);
 const PROMPT_ENOUGH: Duration = Duration::from_secs(5);
 /// Memory of the daemon, whoever attacks.
 const MEMORY_LIMIT: u64 = 64 << 10;
-/// Places at both gates, and so the threads that their guests have.
-const PLACES: usize = 2 * 128;
+/// Places at a gate, and so the threads that its guests have.
+const PLACES: usize = 128;
 /// Threads and descriptors that come and go without any attack: the store's, those of calls
 /// upstream, and of guests who are about to leave.
 const SPARE: usize = 16;
@@ -98,9 +98,14 @@ impl Siege {
         self.place.pid()
     }
 
-    /// Lets good callers call while the attack lasts; every one must be answered in time, and the
-    /// daemon stay within its bounds.
+    /// Lets good callers call while one door is attacked; every one must be answered in time, and
+    /// the daemon stay within its bounds.
     fn during(&self, attack_name: &str, attack: impl FnOnce()) {
+        self.during_at(1, attack_name, attack);
+    }
+
+    /// The same for an attack on so many doors.
+    fn during_at(&self, doors: usize, attack_name: &str, attack: impl FnOnce()) {
         let callback = self.place.callback("update", &[self.id]).to_string();
         let over = AtomicBool::new(false);
         let (acknowledged, read, peak) = thread::scope(|scope| {
@@ -118,7 +123,7 @@ impl Siege {
             calls.expect(200, attack_name);
         }
         assert!(peak.pss_kib < MEMORY_LIMIT, "{attack_name}: {peak}");
-        let threads_limit = self.before.threads + PLACES + SPARE;
+        let threads_limit = self.before.threads + doors * PLACES + SPARE;
         assert!(peak.threads <= threads_limit, "{attack_name}: {peak}, at most {threads_limit}");
     }
 

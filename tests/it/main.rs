@@ -7,13 +7,14 @@
 //! · `gate` the door: framing, limits, TLS · `sim` the simulator of upstream, `sim_rules` that it
 //! is true to upstream · `transport` an upstream that means harm · `agent` the real binary in a
 //! place of its own, `journeys` from what a person does to what a person sees, `attack` what
-//! strangers do to it · `readme` that what README says is so · `tidy` that the house keeps its
-//! rules · `scratch`, `directory` places on disk.
+//! strangers do to it · `any_bytes` what holds for any bytes · `readme` that what README says is
+//! so · `tidy` that the house keeps its rules · `scratch`, `directory` places on disk.
 
 // A test that cannot go on is to panic; clippy knows that of test functions, not of their helpers.
 #![allow(clippy::unwrap_used)]
 
 mod agent;
+mod any_bytes;
 mod attack;
 mod config;
 mod converge;

@@ -1,3 +1,4 @@
+//! Has the fuzzer try the promise `callback`.
 #![no_main]
 
 #[path = "../promises.rs"]

@@ -1,3 +1,4 @@
+//! Has the fuzzer try the promise `criteria`.
 #![no_main]
 
 #[path = "../promises.rs"]

@@ -1,3 +1,4 @@
+//! Has the fuzzer try the promise `stored`.
 #![no_main]
 
 #[path = "../promises.rs"]

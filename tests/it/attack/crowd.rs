@@ -41,7 +41,7 @@ fn five_hundred_who_say_nothing() {
 #[test]
 fn five_hundred_who_send_a_byte_a_second() {
     let siege = Siege::new("drip");
-    siege.during("500 dripping at both doors", || {
+    siege.during_at(2, "500 dripping at both doors", || {
         thread::scope(|scope| {
             for address in [siege.place.callbacks, siege.place.local] {
                 scope.spawn(move || drip(address));

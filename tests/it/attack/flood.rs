@@ -98,7 +98,7 @@ fn bodies_that_stop_before_their_end() {
     let siege = Siege::new("stalled");
     let (one, other) = (siege.place.callbacks, siege.place.local);
     for (doors, name) in [(&[one][..], "callbacks"), (&[other], "local"), (&[one, other], "both")] {
-        siege.during(&format!("stalled bodies at {name}"), || {
+        siege.during_at(doors.len(), &format!("stalled bodies at {name}"), || {
             let mut stalled = Vec::new();
             for &door in doors {
                 for (count, length) in [(30, LONGEST), (20, 128 << 10), (30, 40 << 10)] {
