@@ -12,6 +12,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -25,6 +26,8 @@ pub(crate) use looks::{Fields, fields, rows};
 
 /// Generous: what is waited for comes within milliseconds, or the test has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// What a command may take that ends by itself; one that goes on is killed, and ends with -1.
+const ENOUGH: Duration = PATIENCE.saturating_mul(4);
 /// The path of the callbacks, as in the contract's example.
 pub(crate) const CALLBACK_PATH: &str = "/callback/4f1c9a";
 /// Lines of the daemon's log that a failed test shows.
@@ -271,7 +274,18 @@ impl Place {
 
     /// Runs a command with this configuration.
     pub(crate) fn run_with(&self, config: &Path, args: &[&str]) -> Ended {
-        let output = self.command(config).args(args).output().unwrap();
+        let mut command = self.command(config);
+        let child = command.args(args).stdout(Stdio::piped()).spawn().unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        let (done, ended) = mpsc::channel::<()>();
+        let guard = thread::spawn(move || {
+            if ended.recv_timeout(ENOUGH) == Err(RecvTimeoutError::Timeout) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        });
+        let output = child.wait_with_output().unwrap();
+        drop(done);
+        guard.join().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         let ended = Ended {
             code: output.status.code().unwrap_or(-1),

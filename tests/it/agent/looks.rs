@@ -22,6 +22,12 @@ impl Place {
         self.printed.lock().unwrap().clone()
     }
 
+    /// Waits until a daemon has printed this: its last lines may still be on their way to us.
+    pub(crate) fn until_printed(&mut self, text: &str) {
+        let what = format!("this is printed: {text}");
+        self.until(&what, |place| place.printed().contains(text).then_some(()));
+    }
+
     /// Asks the local interface.
     pub(crate) fn get(&self, target: &str) -> Heard {
         self.ask("GET", target, &[])

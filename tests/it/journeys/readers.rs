@@ -75,7 +75,7 @@ fn only_a_place_with_a_token_is_read_by_other_machines() {
     place.set("local.listen", &format!("\"0.0.0.0:{port}\""));
     assert_eq!(place.run(&["run"]).code, 78);
     place.guard(TOKEN).begin();
-    assert!(place.printed().contains("whoever can listen in between"), "{}", place.printed());
+    place.until_printed("whoever can listen in between");
     let one = format!("/crm/v2/Leads/{}", ids[0]);
     assert_eq!(place.run(&["get", "Leads", &ids[0].to_string()]).code, 0);
     // The address that this machine is reached at, if it is reached at all.
@@ -104,7 +104,7 @@ fn a_token_file_that_is_no_good_is_told_of() {
     assert!(!place.printed().contains("sh0rt"));
     fs::write(&file, format!("{TOKEN} {TOKEN}")).unwrap();
     check(&place, "not one word of visible ASCII; make it: openssl rand -hex 32 > ");
-    fs::write(&file, "x".repeat(1_200)).unwrap();
+    fs::write(&file, "x".repeat(1 << 20)).unwrap();
     check(&place, "not one word of visible ASCII");
     fs::remove_file(&file).unwrap();
     check(&place, "no such file; make it: umask 077; openssl rand -hex 32 > ");
@@ -112,7 +112,7 @@ fn a_token_file_that_is_no_good_is_told_of() {
     fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
     place.start();
     let expected = format!("{}: other users can read it (mode 0644)", file.display());
-    assert!(place.printed().contains(&expected), "{}", place.printed());
+    place.until_printed(&expected);
 }
 
 #[test]

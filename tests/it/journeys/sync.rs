@@ -86,7 +86,7 @@ fn an_outage_is_shown_and_made_up_for() {
     let status = place.status();
     assert_eq!(status["inbox"]["waiting"], 1);
     assert!(status["upstream"]["last_error"].is_string(), "{status}");
-    assert!(place.printed().contains("upstream is unreachable; callbacks are kept"));
+    place.until_printed("upstream is unreachable; callbacks are kept");
     assert_eq!(place.record("Leads", ids[1]).unwrap()["Last_Name"], "\"Lead 0001\"");
     assert_eq!((place.get("/healthz").status, place.get("/readyz").status), (200, 200));
 

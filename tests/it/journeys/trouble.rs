@@ -22,6 +22,7 @@ fn a_denied_record_is_set_aside_and_holds_up_no_other() {
     assert_eq!(status["inbox"]["waiting"], 0, "{status}");
     assert_eq!(place.record("Leads", ids[2]).unwrap().get("Phone"), None, "as it was");
     let line = format!("Leads/{} is set aside: status 403 NO_PERMISSION", ids[2]);
+    place.until_printed(&line);
     assert_eq!(place.printed().matches(&line).count(), 1);
     assert!(place.run(&["status"]).out.contains("1 set aside"));
 
