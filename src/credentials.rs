@@ -7,14 +7,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use crate::error::Failure;
-use crate::secret::{self, Secret};
+use crate::secret::{self, FileFault, Secret};
 
 /// Largest credentials file: three short texts, and whatever else the operator keeps beside them.
 pub const FILE_LIMIT: usize = 64 << 10;
@@ -93,13 +92,7 @@ fn text_of(keys: &Keys<'_>, key: &'static str) -> Result<Option<Secret>, Fault> 
 }
 
 fn read(file: &Path) -> Result<(Zeroizing<String>, Option<String>), Fault> {
-    secret::read_file(file, FILE_LIMIT).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Fault::NoFile,
-        io::ErrorKind::PermissionDenied => Fault::Forbidden,
-        io::ErrorKind::InvalidData => Fault::NotUtf8,
-        io::ErrorKind::FileTooLarge => Fault::TooLarge,
-        _ => Fault::Unreadable(error.to_string()),
-    })
+    secret::read_file(file, FILE_LIMIT).map_err(Fault::Unread)
 }
 
 /// Why there are no credentials: the file, what is wrong with it, and what to do.
@@ -112,11 +105,7 @@ pub struct CredentialsError {
 /// What is wrong with the file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Fault {
-    NoFile,
-    Forbidden,
-    Unreadable(String),
-    TooLarge,
-    NotUtf8,
+    Unread(FileFault),
     NotAnObject { line: usize, column: usize },
     Missing(&'static str),
     NotAText(&'static str),
@@ -133,18 +122,20 @@ impl fmt::Display for CredentialsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.file.display())?;
         match &self.fault {
-            Fault::NoFile => f.write_str(
+            Fault::Unread(FileFault::Missing) => f.write_str(
                 "no such file; write {\"client_id\": \"…\", \"client_secret\": \"…\"} into it, \
                  then run: crmirror login --code CODE",
             ),
-            Fault::Forbidden => f.write_str(
+            Fault::Unread(FileFault::Forbidden) => f.write_str(
                 "permission denied; run as the daemon's user, or make the file belong to it",
             ),
-            Fault::Unreadable(why) => write!(f, "cannot be read: {why}"),
-            Fault::TooLarge => {
+            Fault::Unread(FileFault::Unreadable(why)) => write!(f, "cannot be read: {why}"),
+            Fault::Unread(FileFault::TooLarge) => {
                 write!(f, "larger than {FILE_LIMIT} bytes; is this the right file?")
             }
-            Fault::NotUtf8 => f.write_str("not UTF-8 text; is this the right file?"),
+            Fault::Unread(FileFault::NotText) => {
+                f.write_str("not UTF-8 text; is this the right file?")
+            }
             Fault::NotAnObject { line, column } => write!(
                 f,
                 "not a JSON object, at line {line}, column {column}; write {{\"client_id\": \"…\", \

@@ -4,11 +4,10 @@
 //! the file's content appears in an error.
 
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::Failure;
-use crate::secret::{self, Secret};
+use crate::secret::{self, FileFault, Secret};
 
 /// Shortest token: what `openssl rand -hex 16` prints is twice as long, and a word that somebody
 /// made up is mostly shorter.
@@ -19,14 +18,8 @@ pub const FILE_LIMIT: usize = 4 << 10;
 /// Reads the file. Beside the token comes a warning when other users can read it.
 pub fn load(file: &Path) -> Result<(Secret, Option<String>), TokenFileError> {
     let wrong = |fault| TokenFileError { file: file.to_owned(), fault };
-    let (text, warning) = secret::read_file(file, FILE_LIMIT).map_err(|error| {
-        wrong(match error.kind() {
-            io::ErrorKind::NotFound => Fault::NoFile,
-            io::ErrorKind::PermissionDenied => Fault::Forbidden,
-            io::ErrorKind::InvalidData | io::ErrorKind::FileTooLarge => Fault::NotAToken,
-            _ => Fault::Unreadable(error.to_string()),
-        })
-    })?;
+    let read = secret::read_file(file, FILE_LIMIT);
+    let (text, warning) = read.map_err(|fault| wrong(Fault::Unread(fault)))?;
     let token = text.trim_ascii();
     // What is to stand in a header must not need an escape there.
     if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -47,9 +40,7 @@ pub struct TokenFileError {
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Fault {
-    NoFile,
-    Forbidden,
-    Unreadable(String),
+    Unread(FileFault),
     NotAToken,
     TooShort,
 }
@@ -58,14 +49,14 @@ impl fmt::Display for TokenFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let file = self.file.display();
         match &self.fault {
-            Fault::NoFile => {
+            Fault::Unread(FileFault::Missing) => {
                 write!(f, "{file}: no such file; make it: umask 077; openssl rand -hex 32 > {file}")
             }
-            Fault::Forbidden => {
+            Fault::Unread(FileFault::Forbidden) => {
                 write!(f, "{file}: permission denied; let its group read it, and belong to that")
             }
-            Fault::Unreadable(why) => write!(f, "{file}: cannot be read: {why}"),
-            Fault::NotAToken => write!(
+            Fault::Unread(FileFault::Unreadable(why)) => write!(f, "{file}: cannot be read: {why}"),
+            Fault::Unread(FileFault::NotText | FileFault::TooLarge) | Fault::NotAToken => write!(
                 f,
                 "{file}: not one word of visible ASCII; make it: openssl rand -hex 32 > {file}"
             ),

@@ -25,18 +25,47 @@ pub fn keep_out_of_dumps() {
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }
 
-/// Reads a file that holds secrets, if it is no larger than `limit` bytes
-/// ([`io::ErrorKind::FileTooLarge`]). Beside its text comes a warning when other users can read it.
-pub fn read_file(file: &Path, limit: usize) -> io::Result<(Zeroizing<String>, Option<String>)> {
+/// Reads a file that holds secrets, if it is no larger than `limit` bytes. Beside its text comes a
+/// warning when other users can read it.
+pub fn read_file(
+    file: &Path,
+    limit: usize,
+) -> Result<(Zeroizing<String>, Option<String>), FileFault> {
     let open = File::open(file)?;
     let mode = open.metadata()?.permissions().mode();
     // Room for all of it from the start: a buffer that grows leaves copies behind.
     let mut text = Zeroizing::new(String::with_capacity(limit + 1));
     open.take(limit as u64 + 1).read_to_string(&mut text)?;
     if text.len() > limit {
-        return Err(io::ErrorKind::FileTooLarge.into());
+        return Err(FileFault::TooLarge);
     }
     Ok((text, exposure(file, mode)))
+}
+
+/// Why a file of secrets could not be read; what to do about it depends on the file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum FileFault {
+    /// There is none.
+    Missing,
+    /// It is another user's.
+    Forbidden,
+    /// It is not UTF-8 text.
+    NotText,
+    /// It is larger than such a file can be.
+    TooLarge,
+    /// Whatever else the system says.
+    Unreadable(String),
+}
+
+impl From<io::Error> for FileFault {
+    fn from(error: io::Error) -> FileFault {
+        match error.kind() {
+            io::ErrorKind::NotFound => FileFault::Missing,
+            io::ErrorKind::PermissionDenied => FileFault::Forbidden,
+            io::ErrorKind::InvalidData => FileFault::NotText,
+            _ => FileFault::Unreadable(error.to_string()),
+        }
+    }
 }
 
 /// What to tell about a file of secrets with these permissions; nothing when only its owner and
