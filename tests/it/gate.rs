@@ -3,8 +3,8 @@
 mod limits;
 pub(crate) mod tls;
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -15,6 +15,7 @@ use crmirror::server::asked::Asked;
 use crmirror::server::gate::{Gate, Limits, Listener, Reason, TlsFiles};
 use crmirror::server::hall::Hall;
 use crmirror::server::reply::Reply;
+use rustix::net;
 
 /// Generous: what is waited for comes within milliseconds, or the test has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -114,6 +115,14 @@ fn respond(asked: &Asked) -> Reply {
             Reply::text(200, "text/plain", said).with("X-Peer", asked.peer.to_string())
         }
     }
+}
+
+/// A connection from an address of our own choice: all of 127.0.0.0/8 is this machine.
+pub(crate) fn connect_from(own: Ipv4Addr, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = net::socket(net::AddressFamily::INET, net::SocketType::STREAM, None)?;
+    net::bind(&socket, &SocketAddr::from((own, 0)))?;
+    net::connect(&socket, &address)?;
+    Ok(TcpStream::from(socket))
 }
 
 fn status(reply: &str) -> u16 {

@@ -2,8 +2,9 @@
 //!
 //! Places are few, and a stranger can take one by doing nothing. So a newcomer is worth more than
 //! somebody who keeps us waiting: when no place is free, the connection that has waited longest
-//! for its request gives way, or else the one that has not taken its reply for longest. Whoever is
-//! being answered stays, and so does whoever has sent what we have not yet read: who is served late
+//! for its request gives way, or else the one that has not taken its reply for longest; of the
+//! address that has most places, so that a caller from far away outlasts a crowd from a few
+//! addresses. Whoever is being answered stays, and so does whoever has sent what we have not yet read: who is served late
 //! because of us has done nothing wrong. When all of them are such, the next reply is the last on
 //! its connection.
 //!
@@ -11,6 +12,7 @@
 //! dripping connections keeps the gate closed: those in the system's queue behind them would wait
 //! for it over and over. The floor reads and writes nothing; it only shuts.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Shutdown};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -75,7 +77,7 @@ enum Phase {
 }
 
 /// What counts as one address: all of a /64 belong to one subscriber.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Origin {
     V4([u8; 4]),
     V6([u16; 4]),
@@ -176,16 +178,19 @@ impl Floor {
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Shuts the one that has let us wait longest, among those of `origin` if given; whether
-    /// somebody could give way.
+    /// Shuts the one that has let us wait longest, of `origin` or else of the origin that has most
+    /// places; whether somebody could give way.
     fn make_room(&self, state: &mut State, origin: Option<Origin>) -> bool {
         let now = now();
+        let mut places = BTreeMap::<Option<Origin>, usize>::new();
+        state.staying().for_each(|guest| *places.entry(guest.origin).or_default() += 1);
         let of_origin = |guest: &&mut Guest| origin.is_none() || guest.origin == origin;
         let waiting = state.guests.values_mut().filter(of_origin).filter_map(|guest| {
             let since = guest.keeps_us_waiting_since(now)?;
             // Who reads slowly has at least asked something.
             let was_answered = matches!(guest.phase, Phase::Replying { .. });
-            Some(((was_answered, since), guest))
+            let crowd = places.get(&guest.origin).copied().unwrap_or_default();
+            Some(((was_answered, Reverse(crowd), since), guest))
         });
         let Some((_, longest)) = waiting.min_by_key(|(rank, _)| *rank) else {
             return false;

@@ -1,13 +1,12 @@
 //! What comes where a TLS handshake is expected.
 
-use std::io::{self, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::thread;
 use std::time::Instant;
 
-use rustix::net;
-
 use super::{SHORT, SPAN, Siege};
+use crate::gate::connect_from;
 
 /// An address of this machine from which no good caller comes: a handshake takes several turns, and
 /// in a crowd of its own address the good caller would be one of those who have to give way.
@@ -62,20 +61,12 @@ fn garbage_before_tls() {
 fn send(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut reply = Vec::new();
     if let Ok(mut stream) = connect_from(STRANGER, address) {
+        stream.set_read_timeout(Some(SHORT)).unwrap();
+        stream.set_write_timeout(Some(SHORT)).unwrap();
         let _ = stream.write_all(bytes);
         if bytes.len() > 1 {
             let _ = stream.read_to_end(&mut reply);
         }
     }
     reply
-}
-
-fn connect_from(own: Ipv4Addr, address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = net::socket(net::AddressFamily::INET, net::SocketType::STREAM, None)?;
-    net::bind(&socket, &SocketAddr::from((own, 0)))?;
-    net::connect(&socket, &address)?;
-    let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(SHORT))?;
-    stream.set_write_timeout(Some(SHORT))?;
-    Ok(stream)
 }

@@ -1,13 +1,13 @@
 //! Who is slow, who sends too much, and who comes when it is full.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crmirror::server::gate::{Limits, Reason};
 
-use super::{House, PATIENCE, read_reply, status};
+use super::{House, PATIENCE, connect_from, read_reply, status};
 
 /// So short that a test can wait for it.
 const SOON: Duration = Duration::from_millis(150);
@@ -117,6 +117,23 @@ fn when_it_is_full_the_silent_give_way_to_a_newcomer() {
     assert!(house.gate.counters().connections <= 4);
     assert!(house.refused(Reason::GaveWay) > 0);
     drop(silent);
+}
+
+#[test]
+fn who_calls_from_far_away_outlasts_a_crowd_from_a_few_addresses() {
+    let house = House::open(Limits { connections: 8, per_address: 6, ..Limits::default() });
+    let mut far = house.connect();
+    let crowd: Vec<TcpStream> = (0..60)
+        .map(|number| {
+            // So slowly that each has had its time when the next comes.
+            thread::sleep(Duration::from_millis(12));
+            connect_from(Ipv4Addr::new(127, 0, 0, 2 + number % 3), house.address).unwrap()
+        })
+        .collect();
+    far.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    assert_eq!(status(&read_reply(&mut far)), 200);
+    assert!(house.refused(Reason::GaveWay) > 40);
+    drop(crowd);
 }
 
 #[test]
