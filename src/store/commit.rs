@@ -5,10 +5,12 @@
 //! decided before.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::Included;
 
 use serde::{Deserialize, Serialize};
 
 use super::keys::Key;
+use super::past::{Past, Step};
 use super::{Store, StoreError, Tails, values};
 use crate::mirror::inbox::{Arrival, InboxItem, InboxSequence, Quarantined};
 use crate::mirror::ledger::Ledger;
@@ -20,9 +22,14 @@ use crate::mirror::time::UpstreamTime;
 /// away.
 pub const CHANGE_LIMIT: u64 = 100_000;
 
-/// Changes that one commit removes beyond as many as it adds. Only a store that was written under a
-/// larger limit has so many to remove; spread over commits, none of them takes long.
-const EXTRA_TRIMMED: u64 = 100;
+/// Changes that are kept under one key: those of a commit together, since a key for each costs more
+/// than the records themselves, in bytes that are written and in segments that sled has to clean.
+/// So few that the value stays in sled's log.
+const CHANGES_A_KEY: usize = 200;
+
+/// Keys of old changes that one commit removes. It adds fewer; only a store that was written under
+/// a larger limit has so many to remove, and spread over commits, none of them takes long.
+const KEYS_TRIMMED: usize = 100;
 
 /// Records that are kept set aside. More than a person looks through; the oldest gives way.
 pub const QUARANTINE_LIMIT: usize = 1_000;
@@ -96,13 +103,35 @@ pub struct Change {
     pub time: UpstreamTime,
 }
 
-/// A change as it is kept; its sequence is in the key.
+/// The changes of a commit as they are kept. Their numbers follow one another, and the last is in
+/// the key: so whoever looks for what comes after a number finds the key that holds it.
 #[derive(Serialize, Deserialize)]
-pub(super) struct KeptChange {
-    pub(super) module: ModuleName,
-    pub(super) id: RecordId,
-    pub(super) kind: ChangeKind,
-    pub(super) time: UpstreamTime,
+pub(super) struct KeptChanges {
+    module: ModuleName,
+    time: UpstreamTime,
+    records: Vec<(RecordId, ChangeKind)>,
+}
+
+impl KeptChanges {
+    /// The number of the first, if this is the number of the last.
+    pub(super) fn first(&self, last: u64) -> u64 {
+        last.saturating_add(1).saturating_sub(self.records.len() as u64)
+    }
+
+    /// The changes above `since`.
+    pub(super) fn after(self, since: u64, last: u64) -> impl Iterator<Item = Change> {
+        let numbered = (self.first(last)..=last).zip(self.records);
+        let (module, time) = (self.module, self.time);
+        numbered.filter(move |(sequence, _)| *sequence > since).map(
+            move |(sequence, (id, kind))| Change {
+                sequence,
+                module: module.clone(),
+                id,
+                kind,
+                time,
+            },
+        )
+    }
 }
 
 impl Store {
@@ -131,26 +160,29 @@ fn write_entries(
     batch: &mut sled::Batch,
     commit: &Commit,
 ) -> sled::Result<()> {
-    let before = tails.last_change;
+    let mut changes = Vec::new();
     let mut written: BTreeMap<RecordId, u64> = BTreeMap::new();
     for write in &commit.writes {
         let key = Key::Record(commit.module.clone(), write.id).bytes();
         let sequence = match (write.change, written.get(&write.id)) {
-            (Some(kind), _) => tails.add_change(batch, commit, write.id, kind),
+            (Some(kind), _) => {
+                changes.push((write.id, kind));
+                tails.last_change + changes.len() as u64
+            }
             (None, Some(sequence)) => *sequence,
             (None, None) => {
                 let stored = db.get(&key)?;
                 let stored =
                     stored.and_then(|value| values::read_entry(&key, write.id, &value).ok());
-                stored.map_or(tails.last_change, |stored| stored.sequence)
+                stored.map_or(tails.last_change + changes.len() as u64, |stored| stored.sequence)
             }
         };
         written.insert(write.id, sequence);
         let value = values::write_entry(&key, &write.entry, sequence);
         batch.insert(key, value);
     }
-    tails.trim_changes(batch, tails.last_change - before);
-    Ok(())
+    tails.add_changes(batch, commit, &changes);
+    tails.trim_changes(db, batch)
 }
 
 fn settle(
@@ -176,28 +208,40 @@ fn plain<T: Serialize>(batch: &mut sled::Batch, key: &Key, content: &T) {
 }
 
 impl Tails {
-    fn add_change(
+    fn add_changes(
         &mut self,
         batch: &mut sled::Batch,
         commit: &Commit,
-        id: RecordId,
-        kind: ChangeKind,
-    ) -> u64 {
-        self.last_change += 1;
-        let kept = KeptChange { module: commit.module.clone(), id, kind, time: commit.time };
-        plain(batch, &Key::Change(self.last_change), &kept);
-        self.last_change
+        changes: &[(RecordId, ChangeKind)],
+    ) {
+        for records in changes.chunks(CHANGES_A_KEY) {
+            self.last_change += records.len() as u64;
+            let (module, time) = (commit.module.clone(), commit.time);
+            let kept = KeptChanges { module, time, records: records.to_vec() };
+            plain(batch, &Key::Change(self.last_change), &kept);
+        }
     }
 
-    /// Removes the oldest changes beyond the limit. The newest always stays: a start goes on from
-    /// its number.
-    fn trim_changes(&mut self, batch: &mut sled::Batch, added: u64) {
-        let kept = self.last_change + 1 - self.oldest_change;
-        let removed = kept.saturating_sub(CHANGE_LIMIT).min(added + EXTRA_TRIMMED);
-        for sequence in self.oldest_change..self.oldest_change + removed {
-            batch.remove(Key::Change(sequence).bytes());
+    /// Removes the oldest changes, as far as all under their key are beyond the limit. The newest
+    /// always stays: a start goes on from its number.
+    fn trim_changes(&mut self, db: &sled::Db, batch: &mut sled::Batch) -> sled::Result<()> {
+        let through = self.last_change.saturating_sub(CHANGE_LIMIT);
+        if self.oldest_change > through {
+            return Ok(());
         }
-        self.oldest_change += removed;
+        let (lowest, highest) = Key::changes_from(0).into_inner();
+        let oldest = Past::new(db, (Included(lowest), Included(highest)), true);
+        for step in oldest.take(KEYS_TRIMMED) {
+            let Step::Pair(key, _) = step? else { continue };
+            match Key::parse(&key) {
+                Some(Key::Change(sequence)) if sequence <= through => {
+                    batch.remove(key);
+                    self.oldest_change = sequence + 1;
+                }
+                _ => break,
+            }
+        }
+        Ok(())
     }
 
     fn set_aside(&mut self, batch: &mut sled::Batch, commit: &Commit) {

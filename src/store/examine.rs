@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::commit::KeptChange;
+use super::commit::KeptChanges;
 use super::error::OpenError;
 use super::keys::{CHANGE, FIELDS, INBOX, Key, LEDGER, QUARANTINED, RECORD};
 use super::open::{Failure, NOTHING_READ, has_format, open_sled};
@@ -86,7 +86,7 @@ pub fn examine(directory: &Path, repair: bool) -> Result<Examination, OpenError>
 pub fn examine_pair(key: &[u8], value: &[u8]) -> Result<(), Damage> {
     match Key::parse(key).ok_or(Damage::Content)? {
         Key::Record(_, id) => values::read_entry(key, id, value).map(drop),
-        Key::Change(_) => values::read_plain::<KeptChange>(key, value).map(drop),
+        Key::Change(_) => values::read_plain::<KeptChanges>(key, value).map(drop),
         Key::Inbox(_) => values::read_plain::<Arrival>(key, value).map(drop),
         Key::Ledger(_) => values::read_plain::<Ledger>(key, value).map(drop),
         Key::Fields(_) => values::read_plain::<Vec<FieldName>>(key, value).map(drop),
@@ -99,7 +99,7 @@ pub fn examine_pair(key: &[u8], value: &[u8]) -> Result<(), Damage> {
 fn count(db: &sled::Db, found: &mut Examination) {
     for (kind, name) in [
         (RECORD, "records"),
-        (CHANGE, "changes"),
+        (CHANGE, "lists of changes"),
         (INBOX, "inbox items"),
         (LEDGER, "ledgers"),
         (FIELDS, "field lists"),

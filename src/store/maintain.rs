@@ -14,8 +14,8 @@ use crate::mirror::time::UpstreamTime;
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(24 * 3_600);
 
 /// The store is made anew when it takes more than this many times the bytes of what is in it. sled
-/// settles at three to three and a half (measured), so that it takes a mass deletion, or a backlog
-/// that was worked off, to get there.
+/// settles at three to three and a half (measured), so that it takes a mass deletion, or a burst of
+/// changes, to get there.
 const OVERSIZE: u64 = 4;
 
 /// A store that takes less is left alone: sled's least is some MB.

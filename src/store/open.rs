@@ -19,6 +19,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::Tails;
+use super::commit::KeptChanges;
 use super::error::{Healing, OpenError};
 use super::keys::Key;
 use super::place::{Place, unwritable};
@@ -333,13 +334,15 @@ fn survey(db: &sled::Db) -> sled::Result<Tails> {
             tails.waiting += 1;
         }
     }
-    let change = |key: Option<sled::IVec>| match Key::parse(&key?) {
-        Some(Key::Change(sequence)) => Some(sequence),
-        _ => None,
+    let change = |pair: Option<(sled::IVec, sled::IVec)>| {
+        let (key, value) = pair?;
+        let Key::Change(last) = Key::parse(&key)? else { return None };
+        Some((last, values::read_plain::<KeptChanges>(&key, &value).ok()))
     };
-    let changes = || db.range(Key::changes_from(0)).keys();
-    tails.last_change = change(changes().next_back().transpose()?).unwrap_or(0);
-    tails.oldest_change = change(changes().next().transpose()?).unwrap_or(1);
+    let changes = || db.range(Key::changes_from(0));
+    tails.last_change = change(changes().next_back().transpose()?).map_or(0, |(last, _)| last);
+    tails.oldest_change = change(changes().next().transpose()?)
+        .map_or(1, |(last, kept)| kept.map_or(last, |kept| kept.first(last)));
     for pair in db.scan_prefix(Key::quarantine()) {
         let (key, value) = pair?;
         match values::read_plain::<Quarantined>(&key, &value) {

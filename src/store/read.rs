@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 
 use sled::IVec;
 
-use super::commit::KeptChange;
+use super::commit::KeptChanges;
 use super::keys::{self, Key};
 use super::past::{Gap, Past, Step, is_damage};
 use super::values::{self, Damage};
@@ -89,16 +89,15 @@ impl Store {
         let Some(first) = since.checked_add(1) else {
             return Ok(Vec::new());
         };
-        let change = |key: &[u8], value: &[u8]| {
-            let Some(Key::Change(sequence)) = Key::parse(key) else {
+        let kept = |key: &[u8], value: &[u8]| {
+            let Some(Key::Change(last)) = Key::parse(key) else {
                 return Err(Damage::Content);
             };
-            let KeptChange { module, id, kind, time } = values::read_plain(key, value)?;
-            Ok(Some(Change { sequence, module, id, kind, time }))
+            Ok(values::read_plain::<KeptChanges>(key, value)?.after(since, last))
         };
         self.run("list changes", |db| {
             let (first, last) = Key::changes_from(first).into_inner();
-            self.collect(Past::new(db, (Included(first), Included(last)), true), limit, change)
+            self.collect(Past::new(db, (Included(first), Included(last)), true), limit, kept)
         })
     }
 
@@ -211,11 +210,12 @@ impl Store {
         })
     }
 
-    fn collect<T>(
+    /// What `read` finds under each key, at most `limit`.
+    fn collect<T, Found: IntoIterator<Item = T>>(
         &self,
         steps: Past<'_>,
         limit: usize,
-        read: impl Fn(&[u8], &[u8]) -> Result<Option<T>, Damage>,
+        read: impl Fn(&[u8], &[u8]) -> Result<Found, Damage>,
     ) -> sled::Result<Vec<T>> {
         let mut found = Vec::new();
         if limit == 0 {
@@ -230,6 +230,7 @@ impl Store {
                 Step::Gap(gap) => self.found_damage(&gap),
             }
             if found.len() >= limit {
+                found.truncate(limit);
                 break;
             }
         }

@@ -14,6 +14,8 @@ use crmirror::store::{Commit, Healing, Store, TOMBSTONE_AGE, Write, examine};
 use crate::scratch::{Scratch, Seed, seeds};
 
 const RECORDS: u64 = 3_000;
+/// Records of one commit, whose changes are kept together.
+const TOGETHER: u64 = 50;
 const WAITING: u64 = 200;
 
 fn module() -> ModuleName {
@@ -60,8 +62,10 @@ fn commit(writes: Vec<Write>, records: u64) -> Commit {
 fn filled(name: &str) -> Scratch {
     let scratch = Scratch::new(name);
     let (store, _) = Store::open(scratch.path()).unwrap();
-    for first in (0..RECORDS).step_by(50) {
-        store.commit(commit((first..first + 50).map(live).collect(), first + 50)).unwrap();
+    for first in (0..RECORDS).step_by(TOGETHER as usize) {
+        store
+            .commit(commit((first..first + TOGETHER).map(live).collect(), first + TOGETHER))
+            .unwrap();
     }
     let module = module();
     let why = "INVALID_DATA".to_owned();
@@ -94,7 +98,7 @@ fn the_newest_good_snapshot_takes_the_place_of_a_lost_store() {
     let scratch = filled("snapshot");
     let (store, _) = Store::open(scratch.path()).unwrap();
     let first = store.snapshot(at(100)).unwrap();
-    assert_eq!(first.entries, RECORDS * 2 + WAITING + 2);
+    assert_eq!(first.entries, RECORDS + RECORDS / TOGETHER + WAITING + 2);
     let _ = store.snapshot(at(101)).unwrap();
     store.commit(commit(vec![live(RECORDS)], RECORDS + 1)).unwrap();
     let third = store.snapshot(at(102)).unwrap();
@@ -330,7 +334,7 @@ fn fsck_counts_what_is_good_and_repairs_the_rest() {
     let found = examine(scratch.path(), false).unwrap();
     assert!(found.is_good(), "{found:?}");
     let goods: Vec<_> = found.kinds.iter().map(|kind| kind.good).collect();
-    assert_eq!(goods, [RECORDS, RECORDS, WAITING, 1, 0, 1]);
+    assert_eq!(goods, [RECORDS, RECORDS / TOGETHER, WAITING, 1, 0, 1]);
     harm_record(&scratch, 1_599);
     let found = examine(scratch.path(), false).unwrap();
     assert!(!found.is_good() && found.kinds[0].gaps == 1, "{found:?}");

@@ -3,10 +3,10 @@
 //! Places are few, and a stranger can take one by doing nothing. So a newcomer is worth more than
 //! somebody who keeps us waiting: when no place is free, the connection that has waited longest
 //! for its request gives way, or else the one that has not taken its reply for longest; of the
-//! address that has most places, so that a caller from far away outlasts a crowd from a few
-//! addresses. Whoever is being answered stays, and so does whoever has sent what we have not yet read: who is served late
-//! because of us has done nothing wrong. When all of them are such, the next reply is the last on
-//! its connection.
+//! address that has most places, so that a caller from far away outlasts a crowd from a few.
+//! Whoever is being answered stays, and so does whoever has sent what we have not yet read: who is
+//! served late because of us has done nothing wrong. When all of them are such, the next reply is
+//! the last on its connection.
 //!
 //! Nobody is given a second of grace, since that would decide how long a flood of silent or
 //! dripping connections keeps the gate closed: those in the system's queue behind them would wait
