@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::error::Failure;
 use crate::reader_token;
+use crate::server::gate::TlsFiles;
 use crate::store::{OpenError, Store};
 use crate::upstream::transport::HttpsTransport;
 
@@ -37,6 +38,11 @@ pub(super) fn run(path: &Path, json: bool) -> Result<(), Failure> {
     }
     HttpsTransport::new(config.upstream.ca_file.as_deref())
         .map_err(|error| Failure::configuration(error.to_string()))?;
+    if let Some(tls) = &config.callbacks.tls {
+        let pair = TlsFiles { cert: tls.cert.clone(), key: tls.key.clone() };
+        let of_key = pair.examine().map_err(|error| Failure::failed(error.to_string()))?;
+        warnings.extend(of_key);
+    }
     let store = look_at_store(&config.store, &mut warnings)?;
     if json {
         return print(&format!(

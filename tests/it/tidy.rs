@@ -140,6 +140,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
             "daemon",
             "heart",
             "server::board",
+            "server::gate",
             "store",
             "upstream",
             "mirror",

@@ -17,8 +17,9 @@ use rustix::process::umask;
 use super::deadline::Socket;
 use crate::server::asked::Peer;
 
-/// Connections that the system queues while none is accepted: a burst of callbacks waits there.
-const BACKLOG: i32 = 1024;
+/// Connections that the system queues while none is accepted: a burst of callbacks waits there, and
+/// whoever finds it full is heard a second later at the earliest. Linux takes no more by default.
+const BACKLOG: i32 = 4096;
 /// How long the connection that wakes the accept loop may take.
 const WAKE_WAIT: Duration = Duration::from_millis(100);
 

@@ -54,7 +54,7 @@ impl Certificates {
     /// Reads the pair. The files are looked at again once they were left alone for `every`.
     pub(super) fn open(files: TlsFiles, every: Duration) -> Result<Certificates, GateError> {
         let seen = files.stamps();
-        let config = files.load()?;
+        let config = files.load_and_warn()?;
         let state = Mutex::new(State { config, seen, next_look: Deadline::after(every) });
         Ok(Certificates { files, every, state })
     }
@@ -64,7 +64,7 @@ impl Certificates {
         let mut state = self.state();
         state.seen = self.files.stamps();
         state.next_look = Deadline::after(self.every);
-        state.config = self.files.load()?;
+        state.config = self.files.load_and_warn()?;
         Ok(())
     }
 
@@ -93,7 +93,7 @@ impl Certificates {
             // A file that is missing for a moment, while it is being replaced, changes nothing.
             if stamps.is_some() && stamps != state.seen {
                 state.seen = stamps;
-                match self.files.load() {
+                match self.files.load_and_warn() {
                     Ok(config) => {
                         log::info!("{}: new certificate in use", self.files.cert.display());
                         state.config = config;
@@ -111,6 +111,11 @@ impl Certificates {
 }
 
 impl TlsFiles {
+    /// Whether the pair can be used: its warning, when other users can read the key.
+    pub fn examine(&self) -> Result<Option<String>, GateError> {
+        self.load().map(|(_, warning)| warning)
+    }
+
     fn stamps(&self) -> Option<[Stamp; 2]> {
         let stamp = |metadata: Metadata| {
             let written = (metadata.mtime(), metadata.mtime_nsec());
@@ -120,7 +125,15 @@ impl TlsFiles {
         Some([look(&self.cert)?, look(&self.key)?])
     }
 
-    fn load(&self) -> Result<Arc<ServerConfig>, GateError> {
+    fn load_and_warn(&self) -> Result<Arc<ServerConfig>, GateError> {
+        let (config, warning) = self.load()?;
+        if let Some(warning) = warning {
+            log::warn!("{warning}");
+        }
+        Ok(config)
+    }
+
+    fn load(&self) -> Result<(Arc<ServerConfig>, Option<String>), GateError> {
         let cert = |why: String| GateError::certificate(&self.cert, why);
         let pem = read(&self.cert).map_err(|error| cert(error.to_string()))?;
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pem)
@@ -131,9 +144,6 @@ impl TlsFiles {
         }
         let pem = read(&self.key).map_err(|error| GateError::key(&self.key, error.to_string()))?;
         let mode = self.key.metadata().map_or(0, |file| file.mode());
-        if let Some(exposed) = secret::exposure(&self.key, mode) {
-            log::warn!("{exposed}");
-        }
         let key = PrivateKeyDer::from_pem_slice(&pem)
             .map_err(|error| GateError::key(&self.key, error.to_string()))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -143,7 +153,7 @@ impl TlsFiles {
             .with_no_client_auth()
             .with_single_cert(chain, key)
             .map_err(|error| cert(format!("{error}, with the key {}", self.key.display())))?;
-        Ok(Arc::new(config))
+        Ok((Arc::new(config), secret::exposure(&self.key, mode)))
     }
 }
 

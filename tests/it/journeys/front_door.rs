@@ -149,13 +149,26 @@ fn a_renewed_certificate_is_taken_up_by_a_signal_and_a_bad_one_is_told_once() {
 }
 
 #[test]
+fn a_pair_that_does_not_fit_is_found_by_check() {
+    let mut place = Place::new("check-pair");
+    with_certificate(&mut place);
+    assert_eq!(place.run(&["check"]).code, 0);
+    certify(&place, "first-cert.pem", "second-key.pem");
+    let ended = place.run(&["check"]);
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.err.contains("not usable as certificate"), "{ended:?}");
+}
+
+#[test]
 fn a_key_that_others_can_read_is_warned_of() {
     let mut place = Place::new("open-key");
     with_certificate(&mut place);
     let key = place.path("key.pem");
     fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
-    place.start();
     let expected = format!("{}: other users can read it (mode 0644)", key.display());
+    let ended = place.run(&["check"]);
+    assert!(ended.code == 0 && ended.err.contains(&expected), "{ended:?}");
+    place.start();
     place.until_printed(&expected);
 }
 
