@@ -29,6 +29,11 @@ pub enum Command {
     Run,
     /// Look at the configuration and the store.
     Check,
+    /// Look at everything that the daemon depends on.
+    Doctor {
+        /// Where to write a support bundle.
+        bundle: Option<PathBuf>,
+    },
     /// Exchange a grant code for a refresh token.
     Login {
         /// The code, from the API console.
@@ -100,6 +105,8 @@ Usage: crmirror [--config PATH] [--json] COMMAND
 Commands:
   run                       the daemon
   check                     look at the configuration, and at the store when it is not in use
+  doctor [--bundle FILE]    look at all that the daemon depends on, and say what to do; write a
+                            support bundle, in which there are no secrets and no records
   login --code CODE         exchange a Self Client grant code for a refresh token
   status                    how the running daemon stands
   get MODULE ID             one record of the mirror
@@ -133,6 +140,7 @@ struct Words {
     limit: Option<String>,
     sweep: bool,
     repair: bool,
+    bundle: Option<PathBuf>,
     help: bool,
     version: bool,
 }
@@ -160,6 +168,7 @@ fn read(args: impl IntoIterator<Item = OsString>) -> Result<Words, lexopt::Error
             Long("limit") => words.limit = Some(parser.value()?.string_lossless()?),
             Long("sweep") => words.sweep = true,
             Long("repair") => words.repair = true,
+            Long("bundle") => words.bundle = Some(parser.value()?.into()),
             Long("help") | Short('h') => words.help = true,
             Long("version") | Short('V') => words.version = true,
             Value(word) => words.words.push(word.string_lossless()?),
@@ -194,6 +203,7 @@ impl Words {
             [] => Err(usage("a command is missing")),
             ["run"] => Ok(Command::Run),
             ["check"] => Ok(Command::Check),
+            ["doctor"] => Ok(Command::Doctor { bundle: self.bundle.take() }),
             ["status"] => Ok(Command::Status),
             ["login"] => match self.code.take() {
                 Some(code) => Ok(Command::Login { code: Secret::new(code) }),
@@ -215,10 +225,9 @@ impl Words {
             ["channel", "renew"] => Ok(Command::Channel(ChannelCommand::Renew)),
             ["channel", "close"] => Ok(Command::Channel(ChannelCommand::Close)),
             ["channel", ..] => Err(usage("channel is followed by show, renew or close")),
-            ["run" | "check" | "status" | "login" | "fsck", extra, ..] | ["sync", _, extra, ..] => {
-                Err(usage(&format!("'{extra}' is one word too many")))
-            }
-            ["doctor" | "changes" | "export", ..] => {
+            ["run" | "check" | "doctor" | "status" | "login" | "fsck", extra, ..]
+            | ["sync", _, extra, ..] => Err(usage(&format!("'{extra}' is one word too many"))),
+            ["changes" | "export", ..] => {
                 Err(usage(&format!("'{}' is not there yet in this release", words[0])))
             }
             [other, ..] => Err(usage(&format!("there is no command '{other}'"))),
@@ -255,6 +264,7 @@ impl Words {
             ("--limit", self.limit.is_some()),
             ("--sweep", self.sweep),
             ("--repair", self.repair),
+            ("--bundle", self.bundle.is_some()),
         ];
         match left.into_iter().find(|(_, given)| *given) {
             Some((option, _)) => Err(usage(&format!("{option} does not go with this command"))),
@@ -306,6 +316,8 @@ mod tests {
             ("list Leads --fields A,,B", "field"),
             ("status --limit 3", "--limit does not go"),
             ("status --repair", "--repair does not go"),
+            ("check --bundle x", "--bundle does not go"),
+            ("doctor now", "'now'"),
             ("login", "--code"),
             ("channel", "show, renew or close"),
             ("run now", "'now'"),

@@ -136,9 +136,7 @@ fn state_of(status: &[u8]) -> Value {
 
 fn show(config: &Config, json: bool) -> Result<(), Failure> {
     let identity = Identity::open(&config.store).map_err(|e| Failure::failed(e.to_string()))?;
-    let configured = config.channel.as_ref().and_then(|channel| channel.id);
-    let id = configured
-        .or(identity.channel().map(|channel| channel.id))
+    let id = id_of(config, &identity)
         .ok_or_else(|| Failure::failed("no channel was opened yet; crmirror run opens it"))?;
     let (credentials, _) = Credentials::load(&config.upstream.credentials)?;
     let transport = Arc::new(transport(config)?);
@@ -152,6 +150,12 @@ fn show(config: &Config, json: bool) -> Result<(), Failure> {
     let rows: Vec<Row> =
         rows.map_err(failure)?.into_iter().filter(|row| row.channel == id).collect();
     print(&if json { as_json(id, &rows) } else { as_table(id, &rows) })
+}
+
+/// The id of our channel, if there is one yet.
+pub(super) fn id_of(config: &Config, identity: &Identity) -> Option<ChannelId> {
+    let configured = config.channel.as_ref().and_then(|channel| channel.id);
+    configured.or(identity.channel().map(|channel| channel.id))
 }
 
 /// Everything of a row but its token.

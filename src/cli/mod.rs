@@ -4,6 +4,7 @@ pub mod args;
 mod channel;
 mod check;
 mod client;
+mod doctor;
 mod fsck;
 mod login;
 mod read;
@@ -26,6 +27,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
             return print(concat!("crmirror ", env!("CARGO_PKG_VERSION"), "\n"));
         }
         Command::Check => return check::run(&args.config, args.json),
+        Command::Doctor { bundle } => {
+            return doctor::run(&args.config, bundle.as_deref(), args.json);
+        }
         _ => {}
     }
     let config = Config::load(&args.config)?;
@@ -38,7 +42,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         Command::Sync { module, sweep } => status::sync(&config, module.as_ref(), sweep, args.json),
         Command::Fsck { repair } => fsck::run(&config.store, repair, args.json),
         Command::Channel(command) => channel::run(&config, command, args.json),
-        Command::Check | Command::Help | Command::Version => Ok(()),
+        Command::Check | Command::Doctor { .. } | Command::Help | Command::Version => Ok(()),
     }
 }
 
@@ -57,4 +61,14 @@ fn print(text: &str) -> Result<(), Failure> {
 fn terminal_width() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
     (size.ws_col > 0).then_some(size.ws_col.into())
+}
+
+/// The user that this process acts as, by number.
+fn user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// A device's number, as the kernel writes it: major and minor.
+fn device_number(device: u64) -> (u32, u32) {
+    (rustix::fs::major(device), rustix::fs::minor(device))
 }

@@ -89,7 +89,8 @@ fn cut(text: &str, width: usize) -> String {
     kept.chain((width > 0).then_some('…')).collect()
 }
 
-fn printable(text: &str) -> String {
+/// The text with blanks in place of what would command the terminal.
+pub(super) fn printable(text: &str) -> String {
     text.chars().map(|letter| if is_unruly(letter) { ' ' } else { letter }).collect()
 }
 

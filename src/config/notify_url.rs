@@ -63,6 +63,11 @@ impl NotifyUrl {
         &self.text[self.path_at..self.path_end]
     }
 
+    /// The path and the query: all that a stranger is not to know.
+    pub fn secret_part(&self) -> &str {
+        &self.text[self.path_at..]
+    }
+
     /// Scheme, host and port, which may be shown to anybody.
     pub fn origin(&self) -> &Origin {
         &self.origin
@@ -91,6 +96,7 @@ mod tests {
         let check = |text: &str, path: &str, shown: &str| {
             let url = NotifyUrl::parse(text).unwrap_or_else(|what| panic!("{text}: {what}"));
             assert_eq!((url.as_str(), url.path()), (text, path));
+            assert!(text.ends_with(url.secret_part()) && url.secret_part().starts_with(path));
             assert_eq!(format!("{url:?}"), shown);
         };
         check("https://a.example/callback/4f1c9a", "/callback/4f1c9a", "https://a.example/…");

@@ -15,8 +15,8 @@ use super::{Heart, Stop, unless_full};
 /// clock may be a little ahead: this much less is asked for.
 const LIFE_MARGIN: Duration = Duration::from_secs(60);
 
-/// What the configuration wants the channel to be.
-pub(super) fn desired(config: &Config, id: ChannelId) -> Desired {
+/// What the configuration, which has a `[channel]`, wants the channel to be.
+pub fn desired(config: &Config, id: ChannelId) -> Desired {
     let channel = config.channel.as_ref().expect("asked for only with a channel configured");
     let events = config.modules.iter().flat_map(|module| {
         let verbs = module.operations.iter().map(|operation| match operation {

@@ -27,6 +27,8 @@ use crate::upstream::transport::Transport;
 
 use self::line::Line;
 
+pub use self::channel::desired as desired_channel;
+
 mod channel;
 mod fetch;
 pub mod line;

@@ -9,6 +9,7 @@
 //! is a second one, for when others have filled the disk to the brim.
 
 use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use rustix::fs::{FallocateFlags, fallocate, fstat};
@@ -40,11 +41,22 @@ pub struct Room {
     pub low: bool,
 }
 
+impl Room {
+    /// The space on the disk that this directory is on.
+    pub fn of(directory: &Path) -> io::Result<Room> {
+        let disk = rustix::fs::statvfs(directory)?;
+        Ok(Room::with(disk.f_bavail.saturating_mul(disk.f_frsize)))
+    }
+
+    fn with(free: u64) -> Room {
+        Room { free, low: free < FLOOR }
+    }
+}
+
 impl Store {
     /// The space that is left. A disk that does not say counts as roomy: writing will tell.
     pub fn room(&self) -> Room {
-        let free = self.0.place.free().unwrap_or(u64::MAX);
-        Room { free, low: free < FLOOR }
+        Room::with(self.0.place.free().unwrap_or(u64::MAX))
     }
 
     /// Makes sure that so many bytes can be written, whatever others do to the disk meanwhile.

@@ -107,6 +107,12 @@ pub fn count(api: &Api, module: &ModuleName) -> Request {
     api.get(api.module_url(module, "/actions/count", &Query::default()))
 }
 
+/// Asks for one record, whichever comes first: whether the module can be read at all.
+pub fn glance(api: &Api, module: &ModuleName) -> Request {
+    let query = with_fields(Query::default(), Some(&[modified_time()]));
+    api.get(api.module_url(module, "", &query.with("per_page", 1)))
+}
+
 /// Asks for the page where the scan stands; `None` when it has read them all.
 pub fn page(api: &Api, module: &ModuleName, scan: &Scan, columns: Columns<'_>) -> Option<Request> {
     let listed = |order_by: &str| {

@@ -7,13 +7,14 @@ mod names;
 
 use std::fmt;
 use std::io::Read;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::transport::DefaultConnector;
 
-use self::names::Names;
+use self::names::{Missing, Names};
 use crate::mirror::time::UpstreamTime;
 use crate::secret::Secret;
 
@@ -147,6 +148,9 @@ impl Default for Patience {
 /// Buffers of a connection, in and out: ureq's own 128 KiB each are much for a small device.
 const BUFFER: usize = 16 << 10;
 
+/// There are no addresses behind a name.
+const UNKNOWN_NAME: &str = "the name cannot be resolved";
+
 /// The transport over HTTPS.
 pub struct HttpsTransport {
     /// One agent for each set of roots. ureq takes either its built-in roots or given ones; a
@@ -221,6 +225,17 @@ fn agent(roots: RootCerts, patience: Patience) -> ureq::Agent {
         .tls_config(TlsConfig::builder().root_certs(roots).build())
         .build();
     ureq::Agent::with_parts(config, DefaultConnector::default(), Names::of_the_system())
+}
+
+/// The addresses behind `name`, which carries a port, found as for a call; for those who want to
+/// know what stands in a call's way.
+pub fn look_up(name: &str, patience: Duration) -> Result<Vec<SocketAddr>, TransportError> {
+    match Names::of_the_system().look_up(name.to_owned(), patience) {
+        Ok(addresses) => Ok(addresses),
+        Err(Missing::Unknown) => Err(TransportError::Unreachable(UNKNOWN_NAME.into())),
+        Err(Missing::Late) => Err(TransportError::TimedOut("the resolver says nothing".into())),
+        Err(Missing::NoThread(error)) => Err(TransportError::Unreachable(error.to_string())),
+    }
 }
 
 impl Transport for HttpsTransport {
@@ -309,9 +324,7 @@ fn error(error: ureq::Error) -> TransportError {
                 None => TransportError::Unreachable(cause.to_string()),
             }
         }
-        ureq::Error::HostNotFound => {
-            TransportError::Unreachable("the name cannot be resolved".into())
-        }
+        ureq::Error::HostNotFound => TransportError::Unreachable(UNKNOWN_NAME.into()),
         ureq::Error::ConnectionFailed => {
             TransportError::Unreachable("the connection cannot be made".into())
         }

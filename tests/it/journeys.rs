@@ -8,13 +8,16 @@
 //! - `trouble`: records that are denied. `bootstrap`: large modules, and crashes on the way.
 //! - `reads`, `no_reads`, `sync`: the local interface. `commands`, `exits`: the command line.
 //! - `front_door`: proxies and certificates. `readers`: tokens, sockets, pages, deaf readers.
+//! - `doctor`: what is said of each fault, and what to do. `bundle`: what may be sent to others.
 //! - `secrets`: what is never printed. `ending`: SIGTERM. `full_disk`: while all of it goes on.
 
 mod accepted;
 mod bootstrap;
+mod bundle;
 mod channel;
 mod commands;
 mod crash;
+mod doctor;
 mod ending;
 mod exits;
 mod front_door;

@@ -26,8 +26,8 @@ const SOON: Duration = Duration::from_secs(10);
 
 /// A server on loopback that does the same with every connection, after it has read a head. Its
 /// thread ends with the test program.
-struct Server {
-    address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     connections: Arc<AtomicUsize>,
 }
 
@@ -48,7 +48,7 @@ impl Server {
     }
 
     /// Answers each request with these bytes, and closes.
-    fn answering(reply: impl Into<Vec<u8>>) -> Server {
+    pub(crate) fn answering(reply: impl Into<Vec<u8>>) -> Server {
         let reply = reply.into();
         Server::start(move |mut stream| {
             read_head(&mut stream);
@@ -194,14 +194,14 @@ fn silence_and_drops_are_not_waited_out() {
     assert!(began.elapsed() < SOON);
 }
 
-fn data(name: &str) -> PathBuf {
+pub(crate) fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/data").join(name)
 }
 
-/// A server for `localhost`, with a certificate that only whoever was told trusts.
-fn by_tls() -> Server {
-    let certificate = CertificateDer::from_pem_file(data("first-cert.pem")).unwrap();
-    let key = PrivateKeyDer::from_pem_file(data("first-key.pem")).unwrap();
+/// A server for `localhost`, with the certificate of this pair, which only whoever was told trusts.
+pub(crate) fn by_tls(pair: &str) -> Server {
+    let certificate = CertificateDer::from_pem_file(data(&format!("{pair}-cert.pem"))).unwrap();
+    let key = PrivateKeyDer::from_pem_file(data(&format!("{pair}-key.pem"))).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -221,7 +221,7 @@ fn by_tls() -> Server {
 
 #[test]
 fn only_the_built_in_roots_and_those_of_the_ca_file_are_trusted() {
-    let server = by_tls();
+    let server = by_tls("first");
     let url = format!("https://localhost:{}/", server.address.port());
     let with = |ca_file: Option<&str>| {
         let ca_file = ca_file.map(data);

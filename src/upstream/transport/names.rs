@@ -47,7 +47,11 @@ impl Names {
     }
 
     /// The addresses behind `name`, which carries a port.
-    fn look_up(&self, name: String, patience: Duration) -> Result<Vec<SocketAddr>, Missing> {
+    pub(super) fn look_up(
+        &self,
+        name: String,
+        patience: Duration,
+    ) -> Result<Vec<SocketAddr>, Missing> {
         // An address needs nobody's help.
         if let Ok(address) = name.parse() {
             return Ok(vec![address]);
@@ -74,7 +78,7 @@ impl Names {
 
 /// Why there are no addresses.
 #[derive(Debug)]
-enum Missing {
+pub(super) enum Missing {
     /// Nobody said anything in time.
     Late,
     /// There is no such name, as far as can be found out.

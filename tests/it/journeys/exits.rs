@@ -157,8 +157,8 @@ fn mistakes_on_the_command_line_are_usage() {
         &["--loud"],
         &["changes"],
         &["export", "Leads"],
-        &["doctor"],
-        &["doctor"],
+        &["doctor", "now"],
+        &["doctor", "--bundle"],
     ] {
         check(&place.run(words), 2, &[]);
     }

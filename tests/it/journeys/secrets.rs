@@ -23,9 +23,14 @@ fn faults() -> Vec<Fault> {
 
 /// Commands, and logins that fail and succeed.
 fn log_in(place: &mut Place, secrets: &mut BTreeSet<String>) {
-    for command in
-        [&["status"][..], &["status", "--json"], &["check"], &["channel", "show", "--json"]]
-    {
+    for command in [
+        &["status"][..],
+        &["status", "--json"],
+        &["check"],
+        &["channel", "show", "--json"],
+        &["doctor"],
+        &["doctor", "--json"],
+    ] {
         place.run(command);
     }
     let code = "1000.a-grant-code-of-our-own";

@@ -1,0 +1,171 @@
+//! The support bundle: one JSON file that a person can read through before sending it.
+//!
+//! What goes into it is named here, key by key; no file is copied. It holds no secret and nothing
+//! of a record, and what the findings and the status say passes a last look for every secret that
+//! this device knows.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::finding::{Finding, kernel_text};
+use crate::clock::{Clock, DeviceClock};
+use crate::config::{Channel, Config, Module};
+use crate::credentials::Credentials;
+use crate::error::Failure;
+use crate::identity::{Identity, login_fingerprint};
+use crate::reader_token;
+use crate::secret::Secret;
+use crate::store::file;
+
+/// Secrets shorter than this are not looked for: what they are would be found in every text.
+const SHORTEST: usize = 6;
+
+/// Writes the bundle, for its owner alone.
+pub(super) fn write(
+    path: &Path,
+    config: Option<&Config>,
+    status: Option<&Value>,
+    findings: &[Finding],
+) -> Result<(), Failure> {
+    let bundle = json!({
+        "crmirror": env!("CARGO_PKG_VERSION"),
+        "device_time": DeviceClock.wall(),
+        "system": system(),
+        "findings": findings.iter().map(Finding::to_json).collect::<Vec<_>>(),
+        "status": status,
+        "configuration": config.map(configuration),
+    });
+    let bundle = redacted(bundle, &config.map(secrets).unwrap_or_default());
+    let text = serde_json::to_string_pretty(&bundle).expect("JSON can be written") + "\n";
+    file::replace(path, text.as_bytes(), 0o600).map_err(|error| {
+        Failure::failed(format!(
+            "{} cannot be written: {error}; name another file with --bundle",
+            path.display()
+        ))
+    })
+}
+
+fn system() -> Value {
+    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let name = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    json!({
+        "architecture": std::env::consts::ARCH,
+        "kernel": kernel_text(Path::new("/proc/sys/kernel/osrelease")),
+        "board": kernel_text(Path::new("/proc/device-tree/model")),
+        "system": name.map(|name| name.trim_matches('"')),
+    })
+}
+
+/// The configuration as it is understood, with the address of callbacks cut to what anybody may
+/// know.
+fn configuration(config: &Config) -> Value {
+    let Config { upstream, channel: _, callbacks, local, store, catch_up, modules, warnings: _ } =
+        config;
+    let origin = |origin: &_| format!("{origin}");
+    let path = |path: &PathBuf| path.display().to_string();
+    let channel = |channel: &Channel| {
+        json!({
+            "notify_url": format!("{}/…", channel.notify_url.origin()),
+            "id": channel.id,
+            "lifetime_seconds": channel.lifetime.as_secs(),
+            "related_actions": channel.related_actions,
+        })
+    };
+    let module = |module: &Module| {
+        let operations: Vec<&str> = module.operations.iter().map(|each| each.as_str()).collect();
+        let fields = module.fields.as_ref();
+        json!({
+            "name": module.name,
+            "operations": operations,
+            "fields": fields.map(|all| all.iter().map(|name| name.as_str()).collect::<Vec<_>>()),
+            "whole_records": module.whole_records,
+            "refresh_every_seconds": module.refresh_every.map(|every| every.as_secs()),
+        })
+    };
+    let tls = callbacks.tls.as_ref();
+    json!({
+        "upstream": {
+            "accounts": origin(&upstream.accounts),
+            "api": upstream.api.as_ref().map(origin),
+            "api_version": upstream.version.as_str(),
+            "credentials": path(&upstream.credentials),
+            "ca_file": upstream.ca_file.as_ref().map(path),
+        },
+        "channel": config.channel.as_ref().map(channel),
+        "callbacks": {
+            "listen": callbacks.listen,
+            "tls_cert": tls.map(|tls| path(&tls.cert)),
+            "tls_key": tls.map(|tls| path(&tls.key)),
+            "behind_proxy": callbacks.behind_proxy,
+        },
+        "local": {
+            "listen": local.listen,
+            "token_file": local.token_file.as_ref().map(path),
+            "socket": local.socket.as_ref().map(path),
+            "socket_mode": format!("{:04o}", local.socket_mode),
+            "socket_group": local.socket_group,
+            "allow_origins": local.allow_origins.iter().map(origin).collect::<Vec<_>>(),
+        },
+        "store": { "path": path(store) },
+        "catch_up": {
+            "every_seconds": catch_up.every.as_secs(),
+            "sweep_every_seconds": catch_up.sweep_every.as_secs(),
+            "credits_per_day": catch_up.credits_per_day,
+        },
+        "modules": modules.iter().map(module).collect::<Vec<_>>(),
+    })
+}
+
+/// Every secret that this device knows, as far as its files can be read.
+fn secrets(config: &Config) -> Vec<Secret> {
+    let mut secrets = Vec::new();
+    if let Some(channel) = &config.channel {
+        let url = &channel.notify_url;
+        secrets.extend([url.secret_part(), url.path()].map(|text| Secret::new(text.to_owned())));
+    }
+    let token = config.local.token_file.as_deref().and_then(|file| reader_token::load(file).ok());
+    secrets.extend(token.map(|(token, _)| token));
+    let identity = Identity::open(&config.store).ok();
+    if let Some(channel) = identity.as_ref().and_then(Identity::channel) {
+        secrets.extend(channel.tokens.iter().map(|kept| kept.token.clone()));
+    }
+    if let Ok((credentials, _)) = Credentials::load(&config.upstream.credentials) {
+        let login = credentials.refresh_token.as_ref().map(login_fingerprint);
+        let access = identity.as_ref().zip(login).and_then(|(all, login)| all.access(&login));
+        secrets.extend(access.map(|access| access.token.clone()));
+        secrets.extend(
+            [Some(credentials.client_secret), credentials.refresh_token].into_iter().flatten(),
+        );
+    }
+    secrets.retain(|secret| secret.reveal().len() >= SHORTEST);
+    secrets
+}
+
+/// The same without these texts, wherever they stand in a text.
+fn redacted(value: Value, secrets: &[Secret]) -> Value {
+    match value {
+        Value::String(text) => Value::String(
+            secrets.iter().fold(text, |text, secret| text.replace(secret.reveal(), "(secret)")),
+        ),
+        Value::Array(all) => all.into_iter().map(|each| redacted(each, secrets)).collect(),
+        Value::Object(all) => {
+            let each = |(key, value)| (key, redacted(value, secrets));
+            Value::Object(all.into_iter().map(each).collect())
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_found_wherever_they_stand() {
+        let secrets = ["S3CRET", "/callback/4f"].map(|text| Secret::new(text.to_owned()));
+        let before = json!({ "a": ["xS3CRETx", 7], "b": { "c": "https://k/callback/4f1" } });
+        let after = json!({ "a": ["x(secret)x", 7], "b": { "c": "https://k(secret)1" } });
+        assert_eq!(redacted(before, &secrets), after);
+    }
+}
