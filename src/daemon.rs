@@ -3,8 +3,11 @@
 //! There is one way to start, whatever ended the last run. Reads are served before upstream is
 //! asked for anything, so that a device without a network is useful from its first second.
 
+mod sockets;
+pub mod watch;
+
+use std::convert::Infallible;
 use std::io;
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -18,7 +21,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::clock::{Clock, DeviceClock};
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::error::Failure;
 use crate::heart::{Heart, HeartError, Turn};
@@ -27,12 +30,16 @@ use crate::mirror::planner::Input;
 use crate::mirror::record::ModuleName;
 use crate::reader_token;
 use crate::server::board::Board;
-use crate::server::gate::{Access, Gate, Limits, Listener, TlsFiles};
+use crate::server::gate::{Gate, Limits, Listener, TlsFiles};
 use crate::server::hall::{Hall, Respond};
 use crate::server::local::Local;
 use crate::server::receive::Reception;
 use crate::store::{INBOX_LIMIT, OpenError, SnapshotReport, Store, TOMBSTONE_AGE};
+use crate::systemd::{Passed, Systemd};
 use crate::upstream::transport::HttpsTransport;
+use crate::vitals::{LONGEST_REST, Organ, Vitals};
+
+use self::watch::Watch;
 
 /// Threads that answer callbacks. They wait for the disk, and those that wait together share one
 /// flush, so they are more than a small device has cores.
@@ -48,6 +55,9 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(60);
 const FIRST_UPKEEP: Duration = Duration::from_secs(5);
 /// Entries that are looked at for old tombstones in one go.
 const TOMBSTONES_A_TIME: usize = 500;
+/// How long a start anew may take before systemd takes it for a failure: the whole store is carried
+/// over, on a slow card.
+const ANEW_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// What is left of a polite stop for the disk to take what is written.
 const STOP_LIMIT: Duration = Duration::from_millis(1_800);
 
@@ -56,9 +66,13 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     for warning in &config.warnings {
         log::warn!("{warning}");
     }
+    // First of all: there are no threads yet.
+    let passed = sockets::take_over(config)?;
+    let systemd = Arc::new(Systemd::of_environment());
     let credentials = load_credentials(config)?;
     let transport = HttpsTransport::new(config.upstream.ca_file.as_deref())
         .map_err(|error| Failure::configuration(error.to_string()))?;
+    systemd.status("opening the store");
     let store = open_store(&config.store)?;
     let identity = Identity::open(&config.store).map_err(|e| Failure::failed(e.to_string()))?;
     let clock: Arc<dyn Clock> = Arc::new(DeviceClock);
@@ -79,7 +93,15 @@ pub fn run(config: &Config) -> Result<(), Failure> {
         Arc::clone(&board),
     )
     .map_err(|error| Failure::failed(error.to_string()))?;
-    let doors = Doors::open(config, &store, &board, &bell, &clock)?;
+    let doors = Doors::open(config, &passed, &store, &board, &bell, &clock)?;
+    let vitals = Vitals::new(organs(&board, &store, &doors), clock.tick());
+    let lookout = Watch::new(
+        Arc::clone(&systemd),
+        vitals,
+        Arc::clone(&board),
+        store.clone(),
+        Arc::clone(&clock),
+    );
     log::info!("crmirror {} started", env!("CARGO_PKG_VERSION"));
 
     let (ended, end) = mpsc::channel();
@@ -93,13 +115,40 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     })?;
     let (for_upkeep, board_of_upkeep, oversized) =
         (store.clone(), Arc::clone(&board), ended.clone());
-    spawn("upkeep", move || keep_up(&for_upkeep, &board_of_upkeep, &oversized))?;
+    spawn_for_good("upkeep", &ended, move || keep_up(&for_upkeep, &board_of_upkeep, &oversized))?;
+    spawn_for_good("watch", &ended, move || lookout.keep())?;
     spawn("signals", move || {
         watch(signals, &ended);
     })?;
     // The bell goes on ringing as long as the doors are open; this end of it is not needed here.
     drop(bell);
-    wait(&end, &doors, &store)
+    systemd.tell(&ready(&systemd));
+    wait(&end, &doors, &store, &passed, &systemd)
+}
+
+/// What is said when the doors are open. The watchdog's time is said again: a run before this one
+/// may have asked for more, to start anew.
+fn ready(systemd: &Systemd) -> String {
+    let watchdog = systemd.watchdog().map(|limit| format!("\nWATCHDOG_USEC={}", limit.as_micros()));
+    format!("READY=1{}", watchdog.unwrap_or_default())
+}
+
+/// Who is watched over.
+fn organs(board: &Arc<Board>, store: &Store, doors: &Doors) -> Vec<Organ> {
+    let (board, store) = (Arc::clone(board), store.clone());
+    let mut organs = vec![
+        Organ::new("heart", Some(LONGEST_REST), move || board.heart.mark()),
+        Organ::new("store", None, move || store.mark()),
+    ];
+    for gate in &doors.gates {
+        let pulse = gate.pulse();
+        organs.push(Organ::new("listener", None, move || pulse.mark()));
+    }
+    for hall in &doors.halls {
+        let crew = hall.crew();
+        organs.push(Organ::new("hall", None, move || crew.mark()));
+    }
+    organs
 }
 
 /// Why the daemon ends.
@@ -108,18 +157,21 @@ enum End {
     Reload,
     Oversized,
     Heart(Option<HeartError>),
+    /// A thread that does not end has ended: it panicked.
+    Thread(&'static str),
 }
 
 /// The listeners.
 struct Doors {
     gates: Vec<Gate>,
     // The gates lead here: they come first in the order of dropping.
-    _halls: Vec<Hall>,
+    halls: Vec<Hall>,
 }
 
 impl Doors {
     fn open(
         config: &Config,
+        passed: &Passed,
         store: &Store,
         board: &Arc<Board>,
         bell: &SyncSender<Input>,
@@ -144,10 +196,8 @@ impl Doors {
         }
         let hall = open_hall(LOCAL_WORKERS, Arc::new(move |asked| local.respond(asked)))?;
         let limits = Limits { one_peer: true, ..Limits::default() };
-        let tcp = Listener::Tcp(listen("local.listen", config.local.listen)?);
-        gates.push(open_gate(tcp, None, limits.clone(), &hall)?);
-        if let Some(path) = &config.local.socket {
-            gates.push(open_gate(listen_at(path, &config.local)?, None, limits, &hall)?);
+        for listener in sockets::local(config, passed)? {
+            gates.push(open_gate(listener, None, limits.clone(), &hall)?);
         }
         halls.push(hall);
 
@@ -168,15 +218,18 @@ impl Doors {
                 open_hall(CALLBACK_WORKERS, Arc::new(move |asked| reception.respond(asked)))?;
             let tls = callbacks.tls.as_ref();
             let tls = tls.map(|tls| TlsFiles { cert: tls.cert.clone(), key: tls.key.clone() });
-            // Behind a proxy every caller has the proxy's address, and on a loopback address that
-            // of this device: whoever leads strangers there is a tunnel or a proxy too.
-            let one_peer = callbacks.behind_proxy || callbacks.listen.ip().is_loopback();
-            let limits = Limits { one_peer, ..Limits::default() };
-            let tcp = Listener::Tcp(listen("callbacks.listen", callbacks.listen)?);
-            gates.push(open_gate(tcp, tls, limits, &hall)?);
+            for listener in sockets::callbacks(config, passed)? {
+                // Behind a proxy every caller has the proxy's address, and on a loopback address
+                // that of this device: whoever leads strangers there is a tunnel or a proxy too.
+                let one_peer = callbacks.behind_proxy || listener.is_on_loopback();
+                let limits = Limits { one_peer, ..Limits::default() };
+                gates.push(open_gate(listener, tls.clone(), limits, &hall)?);
+            }
             halls.push(hall);
+        } else {
+            sockets::warn_of_idle_callbacks(passed);
         }
-        Ok(Doors { gates, _halls: halls })
+        Ok(Doors { gates, halls })
     }
 
     /// Lets nobody in any more, and lets those inside finish.
@@ -259,34 +312,56 @@ fn watch(mut signals: Signals, ended: &mpsc::Sender<End>) {
     }
 }
 
-fn wait(end: &Receiver<End>, doors: &Doors, store: &Store) -> Result<(), Failure> {
+fn wait(
+    end: &Receiver<End>,
+    doors: &Doors,
+    store: &Store,
+    passed: &Passed,
+    systemd: &Systemd,
+) -> Result<(), Failure> {
     loop {
         match end.recv() {
-            Ok(End::Reload) => doors.reload(),
+            Ok(End::Reload) => {
+                systemd.tell("RELOADING=1");
+                doors.reload();
+                systemd.tell("READY=1");
+            }
             Ok(End::Signal) => {
+                systemd.tell("STOPPING=1");
                 stop(doors, store, || std::process::exit(0));
                 return Ok(());
             }
             Ok(End::Oversized) => {
                 log::info!("the store takes more room than it need: starting anew to mend that");
-                stop(doors, store, start_anew);
-                start_anew();
+                systemd.tell(&format!("RELOADING=1\nWATCHDOG_USEC={}", ANEW_LIMIT.as_micros()));
+                let anew = || start_anew(passed);
+                stop(doors, store, anew);
+                anew();
             }
             Ok(End::Heart(Some(error))) => return Err(Failure::failed(error.to_string())),
             Ok(End::Heart(None)) | Err(_) => {
                 return Err(Failure::failed("the heart stopped; see the log above"));
+            }
+            Ok(End::Thread(name)) => {
+                return Err(Failure::failed(format!("the {name} stopped; see the log above")));
             }
         }
     }
 }
 
 /// Puts a new run of this program in the place of this one, as the same process: sled gives back
-/// neither memory nor disk to a process that goes on.
-fn start_anew() -> ! {
+/// neither memory nor disk to a process that goes on. systemd sees one service all the time.
+fn start_anew(passed: &Passed) -> ! {
     let mut arguments = std::env::args_os();
-    let program = std::env::current_exe().ok().or_else(|| arguments.next().map(PathBuf::from));
+    // A program that was replaced meanwhile is where it was started from.
+    let ours = std::env::current_exe().ok().filter(|program| program.exists());
+    let program = ours.or_else(|| arguments.next().map(PathBuf::from));
     let error = match program {
-        Some(program) => Command::new(program).args(std::env::args_os().skip(1)).exec(),
+        Some(program) => {
+            let mut command = Command::new(program);
+            passed.pass_on(&mut command);
+            command.args(std::env::args_os().skip(1)).exec()
+        }
         None => io::ErrorKind::NotFound.into(),
     };
     log::error!("cannot start anew: {error}; start crmirror again");
@@ -295,7 +370,7 @@ fn start_anew() -> ! {
 
 /// Stops politely. An upstream call in flight is not waited for: what it would have brought is
 /// fetched again, as after any other end. What takes too long ends with `give_up`.
-fn stop(doors: &Doors, store: &Store, give_up: fn() -> !) {
+fn stop(doors: &Doors, store: &Store, give_up: impl FnOnce() -> Infallible) {
     log::info!("stopping");
     let (done, waits) = mpsc::channel();
     thread::scope(|scope| {
@@ -331,36 +406,6 @@ pub fn open_store(path: &Path) -> Result<Store, Failure> {
     Ok(store)
 }
 
-fn listen(key: &str, address: std::net::SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).map_err(|error| {
-        let hint = match error.kind() {
-            std::io::ErrorKind::AddrInUse => "another program listens there; stop it or change",
-            std::io::ErrorKind::PermissionDenied => {
-                "ports below 1024 need a capability; use a higher one in"
-            }
-            _ => "change",
-        };
-        Failure::failed(format!("cannot listen on {address}: {error}; {hint} {key}"))
-    })
-}
-
-/// Listens on the Unix socket of local programs. The store's lock has shown that no other daemon of
-/// ours is using it.
-fn listen_at(path: &Path, local: &config::Local) -> Result<Listener, Failure> {
-    let access = Access { mode: local.socket_mode, group: local.socket_group.clone() };
-    Listener::at(path, &access).map_err(|error| {
-        let path = path.display();
-        let hint = match &access.group {
-            Some(group) => format!(
-                "see that the daemon's user may write there and belongs to the group {group}, or \
-                 change local.socket and local.socket_group"
-            ),
-            None => "change local.socket".to_owned(),
-        };
-        Failure::failed(format!("cannot listen on {path}: {error}; {hint}"))
-    })
-}
-
 fn open_hall(workers: usize, respond: Respond) -> Result<Hall, Failure> {
     Hall::open(workers, respond).map_err(|error| Failure::failed(error.to_string()))
 }
@@ -372,6 +417,20 @@ fn open_gate(
     hall: &Hall,
 ) -> Result<Gate, Failure> {
     Gate::open(listener, tls, limits, hall).map_err(|error| Failure::failed(error.to_string()))
+}
+
+/// Starts a thread that is to work for as long as the process lives: without it the daemon ends.
+fn spawn_for_good(
+    name: &'static str,
+    ended: &mpsc::Sender<End>,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<(), Failure> {
+    let ended = ended.clone();
+    spawn(name, move || {
+        // What it panicked with is on stderr already.
+        let _ = catch_unwind(AssertUnwindSafe(work));
+        let _ = ended.send(End::Thread(name));
+    })
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Failure> {

@@ -30,4 +30,6 @@ pub mod reader_token;
 pub mod secret;
 pub mod server;
 pub mod store;
+pub mod systemd;
 pub mod upstream;
+pub mod vitals;

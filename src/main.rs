@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => Exit::Done.into(),
         Err(failure) => {
-            eprintln!("crmirror: {failure}");
+            crmirror::logger::end(&failure);
             failure.exit.into()
         }
     }

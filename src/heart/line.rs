@@ -15,11 +15,13 @@ use crate::mirror::origin::Origin;
 use crate::mirror::record::ChannelId;
 use crate::mirror::time::{Tick, UpstreamClock, UpstreamTime};
 use crate::mirror::trouble::{Scope, Trouble};
+use crate::server::board::Board;
 use crate::upstream::api::Api;
 use crate::upstream::channels;
 use crate::upstream::token;
-use crate::upstream::transport::{Reply, Request, Transport};
+use crate::upstream::transport::{Reply, Request, Transport, TransportError};
 use crate::upstream::verdict::{judge, no_reply};
+use crate::vitals::Stage;
 
 /// How long a kept token is taken to be good for, while upstream's time is not known: if it is not,
 /// the first call says so.
@@ -28,6 +30,21 @@ const KEPT_TOKEN_LIFE: Duration = Duration::from_secs(3600);
 /// Pages of a channel's rows that are read at most: 200 rows each, and a channel has one row for
 /// each module.
 const CHANNEL_PAGES_LIMIT: u32 = 10;
+
+/// A transport that leaves a mark while a call is in the air.
+pub(super) struct Marked {
+    pub(super) transport: Arc<dyn Transport>,
+    pub(super) board: Arc<Board>,
+}
+
+impl Transport for Marked {
+    fn send(&self, request: &Request) -> Result<Reply, TransportError> {
+        self.board.heart.enter(Stage::Calling);
+        let reply = self.transport.send(request);
+        self.board.heart.enter(Stage::Working);
+        reply
+    }
+}
 
 /// The line to upstream.
 pub struct Line {

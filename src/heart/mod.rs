@@ -24,8 +24,9 @@ use crate::server::board::Board;
 use crate::store::{Commit, Store, StoreError};
 use crate::upstream::records::Passes;
 use crate::upstream::transport::Transport;
+use crate::vitals::Stage;
 
-use self::line::Line;
+use self::line::{Line, Marked};
 
 pub use self::channel::desired as desired_channel;
 
@@ -147,6 +148,7 @@ pub struct Heart {
     board: Arc<Board>,
     renewals: u64,
     kept_calls: u64,
+    pages: u64,
     /// Since when (upstream) the channel has been open without a gap.
     watching_since: Option<UpstreamTime>,
     told: report::Told,
@@ -172,6 +174,7 @@ impl Heart {
         let modules = load_modules(config, &store)?;
         let inbox = take_over_inbox(&store, &modules)?;
         let spent = store.spending()?;
+        let transport = Arc::new(Marked { transport, board: Arc::clone(&board) });
         let mut line = Line::new(config, credentials, transport, clock, &identity, spent);
         let proved = modules.values().filter_map(|module| module.ledger.complete_through);
         proved.for_each(|proved| line.note_stamp(proved));
@@ -200,6 +203,7 @@ impl Heart {
             board,
             renewals: 0,
             kept_calls: 0,
+            pages: 0,
             watching_since: None,
             told: report::Told::default(),
         };
@@ -214,6 +218,7 @@ impl Heart {
 
     /// Does the next thing, if there is one.
     pub fn turn(&mut self) -> Result<Turn, HeartError> {
+        self.board.heart.enter(Stage::Working);
         self.store.healthy()?;
         if self.store.damaged() {
             return Err(HeartError::Damaged);
@@ -236,6 +241,9 @@ impl Heart {
             }
         };
         self.publish();
+        if turn != Turn::Acted {
+            self.board.heart.enter(Stage::Waiting);
+        }
         Ok(turn)
     }
 

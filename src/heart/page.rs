@@ -37,6 +37,7 @@ impl Heart {
             .expect("a scan that is settling is finished, not read");
         let reply = self.line.call(&request)?;
         let verdict = judge(&reply)?;
+        self.pages += 1;
         let mut commit = self.commit_of(module, self.now());
         let mut shown = BTreeSet::new();
         let seen = match &scan.next {

@@ -47,6 +47,7 @@ impl Heart {
             credits_spent: self.line.credits().spent(self.line.upstream_now()),
             credits_ceiling: self.line.credits().ceiling(),
             starved: self.planner.starved(),
+            pages: self.pages,
             modules: self.modules.iter().map(|(n, m)| (n.clone(), m.ledger.clone())).collect(),
         }
     }

@@ -12,6 +12,7 @@ use crate::mirror::origin::Origin;
 use crate::mirror::record::{ChannelId, ModuleName};
 use crate::mirror::time::{Tick, UpstreamTime};
 use crate::secret::Secret;
+use crate::vitals::Pulse;
 
 /// How things stand, as of the heart's last turn.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +35,8 @@ pub struct Report {
     pub starved: Option<Purpose>,
     /// The modules and what is proved of them.
     pub modules: BTreeMap<ModuleName, Ledger>,
+    /// Pages that were read since the start.
+    pub pages: u64,
 }
 
 /// How the channel stands.
@@ -94,8 +97,11 @@ impl Counters {
 pub struct Board {
     report: RwLock<Arc<Report>>,
     admission: RwLock<Arc<Admission>>,
+    stopped: RwLock<Option<String>>,
     /// What became of callbacks.
     pub callbacks: Counters,
+    /// The mark of the heart.
+    pub heart: Pulse,
 }
 
 impl Board {
@@ -112,6 +118,16 @@ impl Board {
     /// Publishes how things stand.
     pub fn publish(&self, report: Report) {
         *self.report.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(report);
+    }
+
+    /// Who stands still, if anybody does.
+    pub fn stopped(&self) -> Option<String> {
+        self.stopped.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Publishes who stands still.
+    pub fn judge(&self, stopped: Option<String>) {
+        *self.stopped.write().unwrap_or_else(PoisonError::into_inner) = stopped;
     }
 
     /// Publishes whom to let in.

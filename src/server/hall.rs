@@ -27,6 +27,7 @@ use super::asked::Asked;
 use super::crossing::{PEER_HEADER, parse_peer};
 use super::lines::{Line, Lines};
 use super::reply::Reply;
+use crate::vitals::Crew;
 
 /// Whoever answers: from any worker thread, several at once.
 pub type Respond = Arc<dyn Fn(&Asked) -> Reply + Send + Sync>;
@@ -55,6 +56,7 @@ pub struct Hall {
     server: Arc<tiny_http::Server>,
     listener: UnixListener,
     closing: Arc<AtomicBool>,
+    crew: Arc<Crew>,
     workers: usize,
 }
 
@@ -72,14 +74,16 @@ impl Hall {
         let closing = Arc::new(AtomicBool::new(false));
         let lines = Arc::new(Lines::new());
         // Built first, so that whatever fails from here on ends the workers by its drop.
-        let hall = Hall { lines, server, listener: kept, closing, workers };
+        let crew = Arc::new(Crew::new(workers as u64));
+        let hall = Hall { lines, server, listener: kept, closing, crew, workers };
         for number in 0..workers {
             let server = Arc::clone(&hall.server);
             let (closing, respond) = (Arc::clone(&hall.closing), Arc::clone(&respond));
+            let crew = Arc::clone(&hall.crew);
             thread::Builder::new()
                 .name(format!("hall-{number}"))
                 .stack_size(WORKER_STACK)
-                .spawn(move || work(&server, &closing, &respond))
+                .spawn(move || work(&server, &closing, &crew, &respond))
                 .map_err(HallError::Threads)?;
         }
         for _ in 0..workers {
@@ -87,6 +91,11 @@ impl Hall {
             hall.lines.add(line);
         }
         Ok(hall)
+    }
+
+    /// The mark of the threads that answer.
+    pub fn crew(&self) -> Arc<Crew> {
+        Arc::clone(&self.crew)
     }
 
     /// The lines, for a gate.
@@ -117,10 +126,10 @@ fn affordable(wanted: usize) -> usize {
 }
 
 /// A worker thread: answers until the hall closes.
-fn work(server: &tiny_http::Server, closing: &AtomicBool, respond: &Respond) {
+fn work(server: &tiny_http::Server, closing: &AtomicBool, crew: &Crew, respond: &Respond) {
     loop {
         match server.recv() {
-            Ok(request) => answer(request, respond),
+            Ok(request) => answer(request, crew, respond),
             Err(_) if closing.load(Ordering::SeqCst) => return,
             Err(error) => {
                 // tiny_http has stopped listening for good and would keep silent about it.
@@ -132,11 +141,14 @@ fn work(server: &tiny_http::Server, closing: &AtomicBool, respond: &Respond) {
 }
 
 /// Answers one request.
-fn answer(mut request: tiny_http::Request, respond: &Respond) {
+fn answer(mut request: tiny_http::Request, crew: &Crew, respond: &Respond) {
     let reply = match rebuild(&mut request) {
         Rebuilt::Probe => Reply::empty(204),
         Rebuilt::Broken => Reply::error(500, "INTERNAL_ERROR", "the request was cut short inside"),
-        Rebuilt::Asked(asked) => match catch_unwind(AssertUnwindSafe(|| respond(&asked))) {
+        Rebuilt::Asked(asked) => match catch_unwind(AssertUnwindSafe(|| {
+            let _at_work = crew.begin();
+            respond(&asked)
+        })) {
             Ok(reply) => reply,
             Err(_) => {
                 let path = asked.target.split('?').next().unwrap_or_default();

@@ -116,7 +116,9 @@ impl Local {
             ("GET" | "HEAD", ["status"]) => self.plain(parameters, || {
                 status::status(&self.store, &self.board, self.started, self.clock.tick())
             }),
-            ("GET" | "HEAD", ["healthz"]) => self.plain(parameters, || status::health(&self.store)),
+            ("GET" | "HEAD", ["healthz"]) => {
+                self.plain(parameters, || status::health(&self.store, &self.board))
+            }
             ("GET" | "HEAD", ["readyz"]) => {
                 self.plain(parameters, || status::readiness(&self.board))
             }

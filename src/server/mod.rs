@@ -15,4 +15,5 @@ mod query;
 pub mod receive;
 pub mod reply;
 mod status;
+pub mod summary;
 mod zoho;

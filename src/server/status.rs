@@ -16,12 +16,15 @@ pub(super) fn status(store: &Store, board: &Board, started: Tick, now: Tick) -> 
 }
 
 /// 200 while the daemon makes progress and the store takes writes.
-pub(super) fn health(store: &Store) -> Reply {
+pub(super) fn health(store: &Store, board: &Board) -> Reply {
     if store.has_failed() {
         return Reply::error(503, "UNHEALTHY", "the store takes no writes");
     }
     if store.room().low {
         return Reply::error(503, "UNHEALTHY", "the disk is full: callbacks are turned away");
+    }
+    if let Some(stopped) = board.stopped() {
+        return Reply::error(503, "UNHEALTHY", &stopped);
     }
     Reply::json(200, r#"{"status":"ok"}"#)
 }

@@ -39,6 +39,7 @@ use crate::mirror::credits::Spending;
 use crate::mirror::inbox::{Arrival, InboxItem, InboxSequence};
 use crate::mirror::record::{Entry, FieldName, ModuleName, RecordId};
 use crate::mirror::time::UpstreamTime;
+use crate::vitals::{Crew, Mark};
 
 pub use commit::{CHANGE_LIMIT, Change, Commit, Committed, QUARANTINE_LIMIT, Write};
 pub use error::{EnqueueError, Healing, OpenError, StoreError};
@@ -88,6 +89,7 @@ struct Shared {
     tails: Mutex<Tails>,
     shown: Shown,
     failed: AtomicBool,
+    crew: Crew,
     unreadable: AtomicU64,
     damaged: AtomicBool,
     /// Held while a snapshot is taken: one at a time.
@@ -134,6 +136,8 @@ impl Store {
             tails: Mutex::new(opened.tails),
             shown,
             failed: AtomicBool::new(false),
+            // Whoever writes holds up all the others: one that does not come back is enough.
+            crew: Crew::new(1),
             unreadable: AtomicU64::new(0),
             damaged: AtomicBool::new(false),
             snapshots: Mutex::default(),
@@ -242,6 +246,11 @@ impl Store {
         self.0.damaged.load(Ordering::Acquire)
     }
 
+    /// What is being done with sled, and how much has been.
+    pub fn mark(&self) -> Mark {
+        self.0.crew.mark()
+    }
+
     /// Bytes that the store takes on disk.
     pub fn size_on_disk(&self) -> Result<u64, StoreError> {
         self.run("measure itself", |db| db.size_on_disk())
@@ -287,6 +296,7 @@ impl Store {
         operation: &'static str,
         work: impl FnOnce(&sled::Db) -> sled::Result<T>,
     ) -> Result<T, StoreError> {
+        let _at_work = self.0.crew.begin();
         let cause = match catch_unwind(AssertUnwindSafe(|| work(&self.0.db))) {
             Ok(Ok(done)) => return Ok(done),
             Ok(Err(error)) => {

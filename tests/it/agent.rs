@@ -9,6 +9,7 @@ mod looks;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -51,6 +52,9 @@ pub(crate) struct Place {
     answered: Mutex<String>,
     verbosity: Option<String>,
     descriptors: Option<u32>,
+    program: PathBuf,
+    environment: BTreeMap<String, String>,
+    handed: Vec<(&'static str, OwnedFd)>,
     run: Option<Run>,
     scratch: Scratch,
 }
@@ -90,6 +94,9 @@ impl Place {
             answered: Mutex::default(),
             verbosity: None,
             descriptors: None,
+            program: env!("CARGO_BIN_EXE_crmirror").into(),
+            environment: BTreeMap::new(),
+            handed: Vec::new(),
             run: None,
             loopback,
             scratch,
@@ -151,6 +158,26 @@ impl Place {
         self
     }
 
+    /// Has this program run from now on.
+    pub(crate) fn program(&mut self, program: PathBuf) -> &mut Place {
+        self.program = program;
+        self
+    }
+
+    /// Sets a variable of the environment of what is started from now on. What begins with `$` is
+    /// for the shell to say.
+    pub(crate) fn environment(&mut self, name: &str, value: &str) -> &mut Place {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Hands this socket, by this name, to daemons that are started from now on; two at most.
+    pub(crate) fn hand(&mut self, name: &'static str, socket: impl Into<OwnedFd>) -> &mut Place {
+        assert!(self.handed.len() < 2, "a shell passes on its stdin and stdout, no more");
+        self.handed.push((name, socket.into()));
+        self
+    }
+
     /// Has readers show this token from now on.
     pub(crate) fn guard(&mut self, token: &str) -> &mut Place {
         self.write_secret("reader-token", &format!("{token}\n"));
@@ -203,8 +230,17 @@ impl Place {
     /// Starts the daemon, and does not wait.
     pub(crate) fn launch(&mut self) {
         assert!(self.run.is_none(), "a daemon runs here already");
-        let mut command = self.command(&self.write_config());
-        let mut child = command.arg("run").stdout(Stdio::null()).spawn().unwrap();
+        let mut command = self.command(&self.write_config(), !self.handed.is_empty());
+        command.arg("run").stdout(Stdio::null());
+        if !self.handed.is_empty() {
+            let names: Vec<&str> = self.handed.iter().map(|(name, _)| *name).collect();
+            command.env("LISTEN_FDNAMES", names.join(":"));
+            command.env("LISTEN_FDS", names.len().to_string());
+        }
+        let mut handed = self.handed.iter().map(|(_, socket)| socket.try_clone().unwrap());
+        handed.next().map(|first| command.stdin(first));
+        handed.next().map(|second| command.stdout(second));
+        let mut child = command.spawn().unwrap();
         let mut stderr = child.stderr.take().unwrap();
         let printed = Arc::clone(&self.printed);
         let reader = thread::spawn(move || {
@@ -274,7 +310,7 @@ impl Place {
 
     /// Runs a command with this configuration.
     pub(crate) fn run_with(&self, config: &Path, args: &[&str]) -> Ended {
-        let mut command = self.command(config);
+        let mut command = self.command(config, false);
         let child = command.args(args).stdout(Stdio::piped()).spawn().unwrap();
         let pid = rustix::process::Pid::from_child(&child);
         let (done, ended) = mpsc::channel::<()>();
@@ -296,13 +332,22 @@ impl Place {
         ended
     }
 
-    fn command(&self, config: &Path) -> Command {
-        let program = env!("CARGO_BIN_EXE_crmirror");
-        let mut command = Command::new(program);
+    fn command(&self, config: &Path, hands_over: bool) -> Command {
+        // A shell does on its way what is to be done in the daemon's own process.
+        let mut script = String::new();
         if let Some(limit) = self.descriptors {
+            script.push_str(&format!("ulimit -n {limit}; "));
+        }
+        for (name, value) in &self.environment {
+            script.push_str(&format!("export {name}={value}; "));
+        }
+        if hands_over {
+            script.push_str("export LISTEN_PID=$$; exec 3<&0 4<&1 0</dev/null 1>/dev/null; ");
+        }
+        let mut command = Command::new(&self.program);
+        if !script.is_empty() {
             command = Command::new("sh");
-            let limited = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
-            command.args(["-c", &limited, program]);
+            command.args(["-c", &format!("{script} exec \"$0\" \"$@\"")]).arg(&self.program);
         }
         command.arg("--config").arg(config).stdin(Stdio::null()).stderr(Stdio::piped());
         command.env_remove("CREDENTIALS_DIRECTORY").env_remove("RUST_LOG");

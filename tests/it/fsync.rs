@@ -5,12 +5,12 @@
 // Defining and calling functions of the C library is unsafe, and is what this file is for.
 #![allow(unsafe_code)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use crmirror::mirror::inbox::{Arrival, Reason};
 use crmirror::mirror::ledger::Ledger;
@@ -37,8 +37,30 @@ extern "C" fn fdatasync(file: libc::c_int) -> libc::c_int {
     forward(file, libc::SYS_fdatasync)
 }
 
+/// Files whose fsync does not come back yet.
+static HELD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+static LET_GO: Condvar = Condvar::new();
+
+/// A disk that stands still for one file, until this is dropped.
+pub(crate) struct SlowDisk(PathBuf);
+
+impl SlowDisk {
+    pub(crate) fn of(path: &Path) -> SlowDisk {
+        HELD.lock().unwrap().insert(path.to_owned());
+        SlowDisk(path.to_owned())
+    }
+}
+
+impl Drop for SlowDisk {
+    fn drop(&mut self) {
+        HELD.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+        LET_GO.notify_all();
+    }
+}
+
 fn forward(file: libc::c_int, call: libc::c_long) -> libc::c_int {
     let path = fs::read_link(format!("/proc/self/fd/{file}")).unwrap_or_default();
+    drop(LET_GO.wait_while(HELD.lock().unwrap(), |held| held.contains(&path)).unwrap());
     // Held until the end, so that an older content never takes the place of a newer.
     let mut watched = WATCHED.lock().unwrap();
     // What was written before the call is durable after it; what comes while it runs may be not.

@@ -39,6 +39,7 @@ mod versions;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+pub(crate) use self::shrinking::bloat;
 use crate::sim::{Moment, Upstream};
 
 /// Goes on one journey for each of these, all at the same time: most of it is waiting.
@@ -51,7 +52,7 @@ fn at_once<T: Sync>(each: &[T], journey: impl Fn(&T) + Sync) {
 }
 
 /// Leads that were there long before the story begins, so that no catch-up looks at them.
-fn old_leads(upstream: &mut Upstream, count: usize) -> Vec<u64> {
+pub(crate) fn old_leads(upstream: &mut Upstream, count: usize) -> Vec<u64> {
     // Far from the ids that upstream gives to new records.
     static LAST: AtomicU64 = AtomicU64::new(6_756_839_000_900_000_000);
     let at = Moment::from_unix(upstream.now().unix() - 90 * 86_400);

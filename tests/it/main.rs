@@ -7,7 +7,8 @@
 //! · `gate` the door: framing, limits, TLS · `sim` the simulator of upstream, `sim_rules` that it
 //! is true to upstream · `transport` an upstream that means harm · `agent` the real binary in a
 //! place of its own, `journeys` from what a person does to what a person sees, `attack` what
-//! strangers do to it · `any_bytes` what holds for any bytes · `readme` that what README says is
+//! strangers do to it · `systemd` what it says to its service manager and takes from it, and the
+//! unit files · `any_bytes` what holds for any bytes · `readme` that what README says is
 //! so · `tidy` that the house keeps its rules · `scratch`, `directory` places on disk.
 
 // A test that cannot go on is to panic; clippy knows that of test functions, not of their helpers.
@@ -34,6 +35,7 @@ mod small_disk;
 mod store;
 mod store_heal;
 mod store_open;
+mod systemd;
 mod tidy;
 mod transport;
 mod wrong_config;

@@ -15,7 +15,7 @@ use self::source::{paths, words as words_of};
 
 /// One outside crate, one home: the files, or the rooms, where the path ends in `/`, that name it.
 /// serde, serde_json and log are spoken in many rooms; that they are not in the others is the rule.
-const HOMES: [(&str, &[&str]); 21] = [
+const HOMES: [(&str, &[&str]); 22] = [
     ("crc32fast", &["src/store/values.rs", "src/store/snapshot.rs"]),
     ("env_logger", &["src/logger.rs"]),
     (
@@ -33,6 +33,7 @@ const HOMES: [(&str, &[&str]); 21] = [
     ("jiff", &["src/mirror/time.rs"]),
     ("lexopt", &["src/cli/args.rs"]),
     ("libc", &["src/store/"]),
+    ("listenfd", &["src/systemd.rs"]),
     (
         "log",
         &[
@@ -42,6 +43,7 @@ const HOMES: [(&str, &[&str]); 21] = [
             "src/logger.rs",
             "src/server/",
             "src/store/",
+            "src/systemd.rs",
         ],
     ),
     ("ring", &["src/identity.rs"]),
@@ -54,6 +56,7 @@ const HOMES: [(&str, &[&str]); 21] = [
             "src/server/gate/",
             "src/server/hall.rs",
             "src/store/",
+            "src/systemd.rs",
         ],
     ),
     ("rustls", &["src/server/gate/tls.rs", "src/upstream/transport.rs"]),
@@ -91,11 +94,13 @@ const HOMES: [(&str, &[&str]); 21] = [
 
 /// What each room may use of the others: a room, or one file of it. Everybody may use what is his
 /// own. `main` and `lib.rs` stand above.
-const ROOMS: [(&str, &[&str]); 15] = [
+const ROOMS: [(&str, &[&str]); 17] = [
     ("mirror", &["secret"]),
-    ("store", &["mirror"]),
+    ("vitals", &["mirror"]),
+    ("systemd", &[]),
+    ("store", &["mirror", "vitals"]),
     ("upstream", &["mirror", "secret", "credentials"]),
-    ("server", &["store", "mirror", "secret", "clock"]),
+    ("server", &["store", "mirror", "secret", "clock", "vitals"]),
     (
         "heart",
         &[
@@ -108,6 +113,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
             "identity",
             "secret",
             "clock",
+            "vitals",
         ],
     ),
     ("config", &["mirror", "error"]),
@@ -132,6 +138,9 @@ const ROOMS: [(&str, &[&str]); 15] = [
             "identity",
             "clock",
             "error",
+            "logger",
+            "systemd",
+            "vitals",
         ],
     ),
     (

@@ -5,12 +5,13 @@
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
-use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener, UnixStream};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Mode;
 use rustix::process::umask;
 
@@ -20,8 +21,6 @@ use crate::server::asked::Peer;
 /// Connections that the system queues while none is accepted: a burst of callbacks waits there, and
 /// whoever finds it full is heard a second later at the earliest. Linux takes no more by default.
 const BACKLOG: i32 = 4096;
-/// How long the connection that wakes the accept loop may take.
-const WAKE_WAIT: Duration = Duration::from_millis(100);
 
 /// A listening socket, bound by us or passed by systemd.
 #[derive(Debug)]
@@ -39,14 +38,6 @@ pub struct Access {
     pub mode: u32,
     /// The group of its file, by a name of `/etc/group` or by number; else the process's.
     pub group: Option<String>,
-}
-
-/// Where a gate listens.
-pub(super) enum Address {
-    /// An address and a port.
-    Tcp(SocketAddr),
-    /// A file.
-    Unix(UnixAddr),
 }
 
 impl Listener {
@@ -68,20 +59,44 @@ impl Listener {
         Ok(Listener::Unix(listener))
     }
 
-    /// Makes the socket as the accept loop needs it, whoever made it; its address.
-    pub(super) fn prepare(&self) -> io::Result<Address> {
-        // To listen again only changes the length of the queue.
+    /// Whether only this device can connect, by the network.
+    pub fn is_on_loopback(&self) -> bool {
         match self {
             Listener::Tcp(listener) => {
-                listener.set_nonblocking(false)?;
-                rustix::net::listen(listener, BACKLOG)?;
-                listener.local_addr().map(Address::Tcp)
+                listener.local_addr().is_ok_and(|address| address.ip().is_loopback())
             }
-            Listener::Unix(listener) => {
-                listener.set_nonblocking(false)?;
-                rustix::net::listen(listener, BACKLOG)?;
-                listener.local_addr().map(Address::Unix)
+            Listener::Unix(_) => false,
+        }
+    }
+
+    /// Makes the socket as the accept loop needs it, whoever made it; its address on the network.
+    pub(super) fn prepare(&self) -> io::Result<Option<SocketAddr>> {
+        // To listen again only changes the length of the queue.
+        rustix::net::listen(self.descriptor(), BACKLOG)?;
+        // Whoever is gone again before he is accepted is not to hold us up.
+        match self {
+            Listener::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                listener.local_addr().map(Some)
             }
+            Listener::Unix(listener) => listener.set_nonblocking(true).map(|()| None),
+        }
+    }
+
+    /// Waits for somebody who wants to come in, or for the other end of `bell` to be closed. A
+    /// connection of our own would wake us too, but it is left in the queue of a socket that goes
+    /// on listening for the next process, and we may not be allowed to make one.
+    pub(super) fn await_caller(&self, bell: &UnixStream) -> io::Result<()> {
+        let mut both = [self.descriptor(), bell.as_fd()]
+            .map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN));
+        poll(&mut both, None)?;
+        Ok(())
+    }
+
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        match self {
+            Listener::Tcp(listener) => listener.as_fd(),
+            Listener::Unix(listener) => listener.as_fd(),
         }
     }
 
@@ -100,25 +115,6 @@ impl Listener {
                 let (socket, _) = listener.accept()?;
                 Ok((Socket::from(socket), Peer::Unix))
             }
-        }
-    }
-}
-
-impl Address {
-    /// Wakes the accept loop: nothing but a connection does. (Shutting the socket would, too, but
-    /// a socket of systemd's must go on listening for the next process.)
-    pub(super) fn wake(&self) -> io::Result<()> {
-        match self {
-            Address::Tcp(address) => {
-                let ip = match address.ip() {
-                    ip if !ip.is_unspecified() => ip,
-                    ip if ip.is_ipv4() => Ipv4Addr::LOCALHOST.into(),
-                    _ => Ipv6Addr::LOCALHOST.into(),
-                };
-                let address = SocketAddr::new(ip, address.port());
-                TcpStream::connect_timeout(&address, WAKE_WAIT).map(drop)
-            }
-            Address::Unix(address) => UnixStream::connect_addr(address).map(drop),
         }
     }
 }

@@ -20,6 +20,7 @@ mod tls;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,10 +35,10 @@ use self::connection::{Shared, serve};
 use self::counters::Tally;
 use self::deadline::{Deadline, Socket};
 use self::floor::Floor;
-use self::listener::Address;
 use self::tls::Certificates;
 use super::asked::Peer;
 use super::hall::Hall;
+use crate::vitals::{Pulse, Stage};
 
 /// Stack of a connection's thread: a TLS handshake needs about a third of it.
 const CONNECTION_STACK: usize = 256 << 10;
@@ -109,11 +110,13 @@ impl Default for Limits {
 
 /// An open gate. Dropping it stops it.
 pub struct Gate {
-    address: Address,
+    address: Option<SocketAddr>,
     floor: Arc<Floor>,
     shared: Arc<Shared>,
     stopping: Arc<AtomicBool>,
-    accepting: Mutex<Option<JoinHandle<()>>>,
+    pulse: Arc<Pulse>,
+    /// The accept loop, and our end of its bell.
+    accepting: Mutex<Option<(JoinHandle<()>, UnixStream)>>,
 }
 
 impl Gate {
@@ -131,8 +134,12 @@ impl Gate {
         let floor = Floor::new(places(limits.connections), &limits, Arc::clone(&tally));
         let shared = Arc::new(Shared { limits, certificates, lines: hall.lines(), tally });
         let stopping = Arc::new(AtomicBool::new(false));
+        let pulse = Arc::new(Pulse::default());
+        let (ours, bell) = UnixStream::pair().map_err(GateError::Listener)?;
         let door = Door {
             listener,
+            bell,
+            pulse: Arc::clone(&pulse),
             floor: Arc::clone(&floor),
             shared: Arc::clone(&shared),
             stopping: Arc::clone(&stopping),
@@ -142,16 +149,18 @@ impl Gate {
             .stack_size(CONNECTION_STACK)
             .spawn(move || door.keep())
             .map_err(GateError::Threads)?;
-        let accepting = Mutex::new(Some(accepting));
-        Ok(Gate { address, floor, shared, stopping, accepting })
+        let accepting = Mutex::new(Some((accepting, ours)));
+        Ok(Gate { address, floor, shared, stopping, pulse, accepting })
     }
 
     /// The address that the gate listens on; none for a Unix socket.
     pub fn address(&self) -> Option<SocketAddr> {
-        match self.address {
-            Address::Tcp(address) => Some(address),
-            Address::Unix(_) => None,
-        }
+        self.address
+    }
+
+    /// The mark of the accept loop.
+    pub fn pulse(&self) -> Arc<Pulse> {
+        Arc::clone(&self.pulse)
     }
 
     /// What was let in and turned away.
@@ -168,15 +177,12 @@ impl Gate {
     /// the system has queued on a socket of systemd's waits for the next process.
     pub fn stop(&self) {
         let accepting = self.accepting.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(accepting) = accepting else { return };
+        let Some((accepting, bell)) = accepting else { return };
         let deadline = Deadline::after(STOP_WAIT);
         self.stopping.store(true, Ordering::SeqCst);
-        match self.address.wake() {
-            // A panic there was reported when it happened.
-            Ok(()) => drop(accepting.join()),
-            // Its socket file was removed, most likely: the thread ends with the process.
-            Err(error) => log::debug!("the accept loop was not woken: {error}"),
-        }
+        drop(bell);
+        // A panic there was reported when it happened.
+        drop(accepting.join());
         self.floor.clear(deadline);
     }
 }
@@ -202,6 +208,9 @@ fn places(wanted: usize) -> usize {
 /// The accept loop.
 struct Door {
     listener: Listener,
+    /// Its other end is closed when the gate stops.
+    bell: UnixStream,
+    pulse: Arc<Pulse>,
     floor: Arc<Floor>,
     shared: Arc<Shared>,
     stopping: Arc<AtomicBool>,
@@ -211,9 +220,16 @@ impl Door {
     fn keep(self) {
         let mut exhausted: Option<Deadline> = None;
         let mut threads: Vec<JoinHandle<()>> = Vec::new();
-        while !self.stopping.load(Ordering::SeqCst) {
-            let outcome =
-                self.listener.accept().and_then(|(socket, peer)| self.admit(socket, peer));
+        loop {
+            self.pulse.enter(Stage::Waiting);
+            let waited = self.listener.await_caller(&self.bell);
+            self.pulse.enter(Stage::Working);
+            if self.stopping.load(Ordering::SeqCst) {
+                return;
+            }
+            let outcome = waited
+                .and_then(|()| self.listener.accept())
+                .and_then(|(socket, peer)| self.admit(socket, peer));
             match outcome {
                 Ok(thread) => {
                     threads.extend(thread);
@@ -258,6 +274,12 @@ impl Door {
     }
 }
 
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.pulse.enter(Stage::Ended);
+    }
+}
+
 /// Waits until those threads are gone that have nothing left to do. Their seats are free a moment
 /// before: while thousands come and go there would be many more threads than seats.
 fn await_ended(threads: &mut Vec<JoinHandle<()>>) {
@@ -274,8 +296,8 @@ fn await_ended(threads: &mut Vec<JoinHandle<()>>) {
 
 /// Whether accepting failed because of who came, and the next may well be accepted.
 fn is_of_the_peer(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, Interrupted};
-    matches!(error.kind(), ConnectionAborted | Interrupted)
+    use io::ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
+    matches!(error.kind(), ConnectionAborted | Interrupted | WouldBlock)
 }
 
 /// Why a gate could not be opened, or its certificate not be read again.

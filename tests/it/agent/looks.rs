@@ -110,8 +110,14 @@ impl Place {
     }
 
     /// Waits until `look` sees something; what it saw.
-    pub(crate) fn until<T>(
+    pub(crate) fn until<T>(&mut self, what: &str, look: impl FnMut(&mut Place) -> Option<T>) -> T {
+        self.until_for(PATIENCE, what, look)
+    }
+
+    /// The same for what takes its time.
+    pub(crate) fn until_for<T>(
         &mut self,
+        patience: Duration,
         what: &str,
         mut look: impl FnMut(&mut Place) -> Option<T>,
     ) -> T {
@@ -120,7 +126,7 @@ impl Place {
             if let Some(seen) = look(self) {
                 return seen;
             }
-            assert!(began.elapsed() < PATIENCE, "waited in vain until {what}");
+            assert!(began.elapsed() < patience, "waited in vain until {what}");
             thread::sleep(LOOK);
         }
     }

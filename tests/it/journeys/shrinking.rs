@@ -36,7 +36,7 @@ fn write_all(store: &Store, entry: impl Fn(u64) -> Entry) {
 }
 
 /// Writes two hundred megabytes, and deletes them.
-fn bloat(path: &Path) {
+pub(crate) fn bloat(path: &Path) {
     let (store, _) = Store::open(path).unwrap();
     write_all(&store, |id| {
         let text = "0123456789abcdef".repeat(1_250);
