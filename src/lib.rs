@@ -25,6 +25,7 @@ pub mod error;
 pub mod heart;
 pub mod identity;
 pub mod logger;
+pub mod memory;
 pub mod mirror;
 pub mod reader_token;
 pub mod secret;

@@ -7,6 +7,7 @@ use crmirror::error::Exit;
 
 fn main() -> ExitCode {
     crmirror::secret::keep_out_of_dumps();
+    crmirror::memory::give_back_large_pieces();
     crmirror::logger::start(std::env::var("RUST_LOG").ok().as_deref());
     let result = args::parse(std::env::args_os().skip(1)).and_then(cli::run);
     match result {

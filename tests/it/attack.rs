@@ -43,6 +43,8 @@ const PROMPT: Duration = Duration::from_secs(1);
 const PROMPT_ENOUGH: Duration = Duration::from_secs(5);
 /// Memory of the daemon, whoever attacks.
 const MEMORY_LIMIT: u64 = 64 << 10;
+/// What the allocator may keep of it afterwards, in pieces too small to be given back.
+const KEPT: u64 = 16 << 10;
 /// Places at a gate, and so the threads that its guests have.
 const PLACES: usize = 128;
 /// Threads and descriptors that come and go without any attack: the store's, those of calls
@@ -133,7 +135,8 @@ impl Siege {
         let after = self.place.until("what the attack took is given back", |_| {
             let now = Vitals::of(pid);
             let is_back = now.threads <= before.threads + SPARE
-                && now.descriptors <= before.descriptors + SPARE;
+                && now.descriptors <= before.descriptors + SPARE
+                && now.pss_kib <= before.pss_kib + KEPT;
             is_back.then_some(now)
         });
         println!("    before: {before}; after: {after}");

@@ -1,0 +1,22 @@
+//! How memory goes back to the system.
+//!
+//! glibc learns from what it is asked for: once a body of a megabyte was freed, it takes the next
+//! ones out of the heap of whichever thread asks, and keeps them there. After an attack the process
+//! then stays four times as large as before. So its threshold is fixed where it is at first: what
+//! is larger is the system's own again as soon as it is freed. musl always does so.
+
+/// Bytes above which a piece of memory is taken from the system by itself: glibc's own first value.
+#[cfg(target_env = "gnu")]
+const BY_ITSELF: libc::c_int = 128 << 10;
+
+/// Has large pieces of memory given back when they are freed. To be called before there are
+/// threads.
+#[allow(unsafe_code)]
+pub fn give_back_large_pieces() {
+    // SAFETY: it sets a number inside the allocator, under the allocator's lock. It fails for
+    // numbers that are too large only, and nothing depends on it.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, BY_ITSELF)
+    };
+}
