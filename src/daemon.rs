@@ -6,7 +6,6 @@
 mod sockets;
 pub mod watch;
 
-use std::convert::Infallible;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -332,11 +331,10 @@ fn wait(
                 return Ok(());
             }
             Ok(End::Oversized) => {
-                log::info!("the store takes more room than it need: starting anew to mend that");
+                log::info!("the store takes more room than it needs: starting anew to mend that");
                 systemd.tell(&format!("RELOADING=1\nWATCHDOG_USEC={}", ANEW_LIMIT.as_micros()));
-                let anew = || start_anew(passed);
-                stop(doors, store, anew);
-                anew();
+                stop(doors, store, || start_anew(passed));
+                start_anew(passed)
             }
             Ok(End::Heart(Some(error))) => return Err(Failure::failed(error.to_string())),
             Ok(End::Heart(None)) | Err(_) => {
@@ -369,8 +367,9 @@ fn start_anew(passed: &Passed) -> ! {
 }
 
 /// Stops politely. An upstream call in flight is not waited for: what it would have brought is
-/// fetched again, as after any other end. What takes too long ends with `give_up`.
-fn stop(doors: &Doors, store: &Store, give_up: impl FnOnce() -> Infallible) {
+/// fetched again, as after any other end. What takes too long ends with `give_up`, which does not
+/// return.
+fn stop(doors: &Doors, store: &Store, give_up: impl FnOnce()) {
     log::info!("stopping");
     let (done, waits) = mpsc::channel();
     thread::scope(|scope| {
