@@ -55,8 +55,8 @@ fn every_field_keeps_its_text() {
     place.until_reads("Leads", id, "Trailing_Zeros", "1.5000");
     assert_same(&place, id, "after edits");
 
-    // A kill in between: the texts come from the disk.
-    place.kill().begin();
+    // A kill in between: the texts come from the disk, or are fetched again.
+    place.kill().begin().until_settled();
     assert_same(&place, id, "after a restart");
     assert_same(&place, other, "after a restart");
 
