@@ -2,10 +2,11 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lexopt::prelude::{Long, Short, Value};
 
-use crate::config::DEFAULT_PATH;
+use crate::config::{DEFAULT_PATH, duration};
 use crate::error::Failure;
 use crate::mirror::criteria::Criteria;
 use crate::mirror::record::{FieldName, ModuleName, RecordId};
@@ -64,6 +65,12 @@ pub enum Command {
         /// Make it anew when it is damaged.
         repair: bool,
     },
+    /// Make sure that a new binary is as good as the one before.
+    Update(Update),
+    /// Place the binary, the units and an example configuration.
+    Install(Install),
+    /// Close the channel, and remove what was placed.
+    Uninstall(Install),
     /// Show how to use the program.
     Help,
     /// Show the version.
@@ -84,6 +91,42 @@ pub struct List {
     /// At most so many.
     pub limit: usize,
 }
+
+/// How a new binary is looked at.
+#[derive(Debug)]
+pub struct Update {
+    /// Where it was copied to.
+    pub binary: PathBuf,
+    /// The directory with the binary before and with notes.
+    pub keep: PathBuf,
+    /// From the restart until all works that worked before.
+    pub settle: Duration,
+    /// From the restart until the binary is proved; never shorter than `settle`.
+    pub prove: Duration,
+    /// Forget which binaries were refused, and do nothing else.
+    pub forget: bool,
+}
+
+/// What is placed, or removed.
+#[derive(Debug)]
+pub struct Install {
+    /// The directory that stands for `/`; then nothing is started or stopped.
+    pub root: Option<PathBuf>,
+    /// Say what would be done, and do nothing.
+    pub dry_run: bool,
+    /// Remove what the daemon and a person wrote, too.
+    pub purge: bool,
+}
+
+/// Where the binary lies.
+pub const BINARY: &str = "/usr/local/bin/crmirror";
+/// Where an update keeps the binary before.
+pub const KEEP: &str = "/usr/local/lib/crmirror";
+/// Time for a new binary until all works that worked before. With the restart of the old one it
+/// stays below a minute.
+const SETTLE: Duration = Duration::from_secs(45);
+/// Time for a new binary to prove itself.
+const PROVE: Duration = Duration::from_secs(60);
 
 /// What to do with the channel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -117,10 +160,22 @@ Commands:
   channel show|renew|close  the channel as upstream sees it; renew it now; close it
   fsck [--repair]           look at the whole store while the daemon is not running; make it
                             anew from what can be read
+  install                   place the binary, the units and an example configuration
+      [--dry-run] [--root DIR]
+  uninstall [--purge]       close the channel, and remove what install placed; with --purge state,
+      [--dry-run]           configuration and credentials too
+      [--root DIR]
+  update                    try the binary that was copied over the old one, and put the old one
+      [--settle 45s]        back when what worked before does not within this time, or not to the
+      [--prove 60s]         end of this; crmirror-update.service runs it
+      [--binary PATH] [--keep DIR] [--forget]
 
 Options:
   --config PATH   the configuration (default: /etc/crmirror/crmirror.toml)
   --json          print results as JSON
+  --dry-run       say what would be done, and do nothing
+  --root DIR      place and remove in DIR instead of /, and start and stop nothing
+  --forget        forget which binaries were refused, so that they are tried again
   --help, --version
 
 Exit codes: 0 done, 1 failed, 2 usage, 69 unavailable, 78 configuration.
@@ -141,6 +196,14 @@ struct Words {
     sweep: bool,
     repair: bool,
     bundle: Option<PathBuf>,
+    root: Option<PathBuf>,
+    dry_run: bool,
+    purge: bool,
+    binary: Option<PathBuf>,
+    keep: Option<PathBuf>,
+    settle: Option<String>,
+    prove: Option<String>,
+    forget: bool,
     help: bool,
     version: bool,
 }
@@ -169,6 +232,14 @@ fn read(args: impl IntoIterator<Item = OsString>) -> Result<Words, lexopt::Error
             Long("sweep") => words.sweep = true,
             Long("repair") => words.repair = true,
             Long("bundle") => words.bundle = Some(parser.value()?.into()),
+            Long("root") => words.root = Some(parser.value()?.into()),
+            Long("dry-run") => words.dry_run = true,
+            Long("purge") => words.purge = true,
+            Long("binary") => words.binary = Some(parser.value()?.into()),
+            Long("keep") => words.keep = Some(parser.value()?.into()),
+            Long("settle") => words.settle = Some(parser.value()?.string_lossless()?),
+            Long("prove") => words.prove = Some(parser.value()?.string_lossless()?),
+            Long("forget") => words.forget = true,
             Long("help") | Short('h') => words.help = true,
             Long("version") | Short('V') => words.version = true,
             Value(word) => words.words.push(word.string_lossless()?),
@@ -221,11 +292,22 @@ impl Words {
                 Ok(Command::Sync { module: Some(module_name(module)?), sweep: self.take_sweep() })
             }
             ["fsck"] => Ok(Command::Fsck { repair: std::mem::take(&mut self.repair) }),
+            ["update"] => self.update(),
+            ["install"] => Ok(Command::Install(self.install())),
+            ["uninstall"] => {
+                let purge = std::mem::take(&mut self.purge);
+                Ok(Command::Uninstall(Install { purge, ..self.install() }))
+            }
             ["channel", "show"] => Ok(Command::Channel(ChannelCommand::Show)),
             ["channel", "renew"] => Ok(Command::Channel(ChannelCommand::Renew)),
             ["channel", "close"] => Ok(Command::Channel(ChannelCommand::Close)),
             ["channel", ..] => Err(usage("channel is followed by show, renew or close")),
-            ["run" | "check" | "doctor" | "status" | "login" | "fsck", extra, ..]
+            [
+                "run" | "check" | "doctor" | "status" | "login" | "fsck" | "update" | "install"
+                | "uninstall",
+                extra,
+                ..,
+            ]
             | ["sync", _, extra, ..] => Err(usage(&format!("'{extra}' is one word too many"))),
             ["changes" | "export", ..] => {
                 Err(usage(&format!("'{}' is not there yet in this release", words[0])))
@@ -247,6 +329,30 @@ impl Words {
         Ok(Command::List(List { module, criteria, fields: fields.transpose()?, sort, limit }))
     }
 
+    fn update(&mut self) -> Result<Command, Failure> {
+        let span = |option: &str, text: Option<String>, usual| match text {
+            Some(text) => duration(&text).map_err(|error| usage(&format!("{option}: {error}"))),
+            None => Ok(usual),
+        };
+        let settle = span("--settle", self.settle.take(), SETTLE)?;
+        let prove = span("--prove", self.prove.take(), PROVE.max(settle))?;
+        if prove < settle {
+            return Err(usage("--prove takes no less than --settle"));
+        }
+        Ok(Command::Update(Update {
+            binary: self.binary.take().unwrap_or_else(|| BINARY.into()),
+            keep: self.keep.take().unwrap_or_else(|| KEEP.into()),
+            settle,
+            prove,
+            forget: std::mem::take(&mut self.forget),
+        }))
+    }
+
+    fn install(&mut self) -> Install {
+        let dry_run = std::mem::take(&mut self.dry_run);
+        Install { root: self.root.take(), dry_run, purge: false }
+    }
+
     fn take_sweep(&mut self) -> bool {
         std::mem::take(&mut self.sweep)
     }
@@ -265,6 +371,14 @@ impl Words {
             ("--sweep", self.sweep),
             ("--repair", self.repair),
             ("--bundle", self.bundle.is_some()),
+            ("--root", self.root.is_some()),
+            ("--dry-run", self.dry_run),
+            ("--purge", self.purge),
+            ("--binary", self.binary.is_some()),
+            ("--keep", self.keep.is_some()),
+            ("--settle", self.settle.is_some()),
+            ("--prove", self.prove.is_some()),
+            ("--forget", self.forget),
         ];
         match left.into_iter().find(|(_, given)| *given) {
             Some((option, _)) => Err(usage(&format!("{option} does not go with this command"))),
@@ -321,6 +435,9 @@ mod tests {
             ("login", "--code"),
             ("channel", "show, renew or close"),
             ("run now", "'now'"),
+            ("install --purge", "--purge does not go"),
+            ("update --settle soon", "--settle"),
+            ("update --settle 9s --prove 8s", "no less"),
             ("--loud run", "--loud"),
             ("--config", "--config"),
         ] {

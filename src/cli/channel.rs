@@ -53,12 +53,13 @@ pub(super) fn run(config: &Config, command: ChannelCommand, json: bool) -> Resul
     }
 }
 
+/// Closes the channel, by the running daemon or without one, and prints nothing.
+pub(super) fn close(config: &Config) -> Result<(), Failure> {
+    bring_about(config, Input::CloseAsked, "close").map(drop)
+}
+
 fn change(config: &Config, input: Input, action: &str, json: bool) -> Result<(), Failure> {
-    let daemon = Daemon::of(config)?;
-    let state = match daemon.get("/status") {
-        Some(before) => ask_daemon(&daemon, &state_of(&before.body), action)?,
-        None => do_it_here(config, input, action)?,
-    };
+    let state = bring_about(config, input, action)?;
     match (json, action) {
         (true, _) => print(&format!("{state}\n")),
         (false, "close") => print("the channel is closed\n"),
@@ -66,6 +67,15 @@ fn change(config: &Config, input: Input, action: &str, json: bool) -> Result<(),
             let expires = state["expires"].as_str().unwrap_or("-");
             print(&format!("the channel is open until {expires}\n"))
         }
+    }
+}
+
+/// Has it done by whoever can; the channel's state then.
+fn bring_about(config: &Config, input: Input, action: &str) -> Result<Value, Failure> {
+    let daemon = Daemon::of(config)?;
+    match daemon.get("/status") {
+        Some(before) => ask_daemon(&daemon, &state_of(&before.body), action),
+        None => do_it_here(config, input, action),
     }
 }
 

@@ -1,6 +1,8 @@
 //! `crmirror check`: the configuration, the files it names, and the store when it is not in use.
 //! Opens nothing on the network.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use serde_json::json;
@@ -13,7 +15,7 @@ use crate::server::gate::TlsFiles;
 use crate::store::{OpenError, Store};
 use crate::upstream::transport::HttpsTransport;
 
-use super::print;
+use super::{print, user};
 
 /// Looks at everything, and prints what is wrong.
 pub(super) fn run(path: &Path, json: bool) -> Result<(), Failure> {
@@ -56,11 +58,15 @@ pub(super) fn run(path: &Path, json: bool) -> Result<(), Failure> {
     print(&format!("{}: good\n{}: {store}\n", path.display(), config.store.display()))
 }
 
-/// Opens the store if there is one and nobody else has it. One that is not there yet is not made:
-/// it would belong to whoever checks, and not to the daemon.
+/// Opens the store if there is one and nobody else has it. One that is not there yet is not made,
+/// and another user's is not opened: what is written would belong to whoever checks, and not to the
+/// daemon.
 fn look_at_store(path: &Path, warnings: &mut Vec<String>) -> Result<&'static str, Failure> {
-    if !path.join("mirror.sled").exists() {
+    let Ok(there) = fs::metadata(path.join("mirror.sled")) else {
         return Ok("no store yet; the daemon makes it");
+    };
+    if there.uid() != user() {
+        return Ok("another user's, not looked at");
     }
     match Store::open(path) {
         Ok((_, healings)) => {

@@ -8,7 +8,9 @@ use crate::config::Config;
 use crate::error::Failure;
 use crate::reader_token;
 use crate::secret::Secret;
-use crate::upstream::transport::{Body, HttpsTransport, Method, Reply, Request, Transport};
+use crate::upstream::transport::{
+    Body, HttpsTransport, Method, Patience, Reply, Request, Transport,
+};
 
 /// The running daemon's local interface.
 pub(super) struct Daemon {
@@ -20,8 +22,13 @@ pub(super) struct Daemon {
 impl Daemon {
     /// The daemon of this configuration, whether it runs or not.
     pub(super) fn of(config: &Config) -> Result<Daemon, Failure> {
-        let transport =
-            HttpsTransport::new(None).map_err(|error| Failure::failed(error.to_string()))?;
+        Daemon::with_patience(config, Patience::default())
+    }
+
+    /// The same, for whoever cannot wait.
+    pub(super) fn with_patience(config: &Config, patience: Patience) -> Result<Daemon, Failure> {
+        let transport = HttpsTransport::with_patience(None, patience)
+            .map_err(|error| Failure::failed(error.to_string()))?;
         let token = config.local.token_file.as_deref().map(reader_token::load).transpose()?;
         let mut address = config.local.listen;
         // Who listens everywhere is found on this device.

@@ -6,12 +6,18 @@ mod check;
 mod client;
 mod doctor;
 mod fsck;
+mod install;
 mod login;
 mod read;
 mod status;
 pub mod table;
+mod update;
 
-use std::io::Write;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::Child;
 
 use crate::config::Config;
 use crate::daemon;
@@ -30,6 +36,11 @@ pub fn run(args: Args) -> Result<(), Failure> {
         Command::Doctor { bundle } => {
             return doctor::run(&args.config, bundle.as_deref(), args.json);
         }
+        Command::Update(options) => return update::run(&args.config, &options, args.json),
+        Command::Install(options) => return install::install(&args.config, &options, args.json),
+        Command::Uninstall(options) => {
+            return install::uninstall(&args.config, &options, args.json);
+        }
         _ => {}
     }
     let config = Config::load(&args.config)?;
@@ -42,7 +53,13 @@ pub fn run(args: Args) -> Result<(), Failure> {
         Command::Sync { module, sweep } => status::sync(&config, module.as_ref(), sweep, args.json),
         Command::Fsck { repair } => fsck::run(&config.store, repair, args.json),
         Command::Channel(command) => channel::run(&config, command, args.json),
-        Command::Check | Command::Doctor { .. } | Command::Help | Command::Version => Ok(()),
+        Command::Check
+        | Command::Doctor { .. }
+        | Command::Update(_)
+        | Command::Install(_)
+        | Command::Uninstall(_)
+        | Command::Help
+        | Command::Version => Ok(()),
     }
 }
 
@@ -71,4 +88,21 @@ fn user() -> u32 {
 /// A device's number, as the kernel writes it: major and minor.
 fn device_number(device: u64) -> (u32, u32) {
     (rustix::fs::major(device), rustix::fs::minor(device))
+}
+
+/// A lock, for as long as the file is open; `None` when another process holds it.
+fn held(path: &Path) -> io::Result<Option<File>> {
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Ends a program that was started in a process group of its own, with its descendants.
+fn end_group(child: &Child) {
+    // It may have ended by itself.
+    let group = rustix::process::Pid::from_child(child);
+    let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
 }

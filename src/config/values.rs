@@ -99,8 +99,8 @@ pub(super) fn channel_id(text: &str) -> Result<ChannelId, String> {
         })
 }
 
-/// `30s`, `15m`, `24h`, `7d`: a whole number above zero and a unit.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+/// `30s`, `15m`, `24h`, `7d`: a whole number above zero and a unit; else what to write instead.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let unit_at = text.len() - usize::from(text.ends_with(['s', 'm', 'h', 'd']));
     let (number, unit) = text.split_at(unit_at);
     let unit = match unit {

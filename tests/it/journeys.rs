@@ -9,6 +9,7 @@
 //! - `reads`, `no_reads`, `sync`: the local interface. `commands`, `exits`: the command line.
 //! - `front_door`: proxies and certificates. `readers`: tokens, sockets, pages, deaf readers.
 //! - `doctor`: what is said of each fault, and what to do. `bundle`: what may be sent to others.
+//! - `install`: placed and removed, in a directory of its own. `update`: a binary is replaced.
 //! - `secrets`: what is never printed. `ending`: SIGTERM. `full_disk`: while all of it goes on.
 
 mod accepted;
@@ -22,6 +23,7 @@ mod ending;
 mod exits;
 mod front_door;
 mod full_disk;
+mod install;
 mod kill;
 mod main_road;
 mod no_reads;
@@ -33,6 +35,7 @@ mod shrinking;
 mod sync;
 mod tokens;
 mod trouble;
+mod update;
 mod verbatim;
 mod versions;
 

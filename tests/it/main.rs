@@ -10,6 +10,7 @@
 //! strangers do to it · `systemd` what it says to its service manager and takes from it, and the
 //! unit files · `any_bytes` what holds for any bytes · `readme` that what README says is
 //! so · `tidy` that the house keeps its rules · `scratch`, `directory` places on disk.
+//! `store_kept` what earlier releases wrote.
 
 // A test that cannot go on is to panic; clippy knows that of test functions, not of their helpers.
 #![allow(clippy::unwrap_used)]
@@ -34,6 +35,7 @@ mod sim_rules;
 mod small_disk;
 mod store;
 mod store_heal;
+mod store_kept;
 mod store_open;
 mod systemd;
 mod tidy;

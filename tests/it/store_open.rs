@@ -209,7 +209,7 @@ fn a_value_that_cannot_be_read_is_caught_and_hides_no_other() {
     assert!(!store.has_failed());
 }
 
-fn harm_value(directory: &Path, key: &[u8], harm: impl Fn(&mut Vec<u8>)) {
+pub(crate) fn harm_value(directory: &Path, key: &[u8], harm: impl Fn(&mut Vec<u8>)) {
     // sled's own threads may hold the files for a moment after the store was dropped.
     let path = directory.join("mirror.sled");
     let mut tries = (0..200).map(|_| {

@@ -37,6 +37,7 @@ const HOMES: [(&str, &[&str]); 22] = [
     (
         "log",
         &[
+            "src/cli/update.rs",
             "src/daemon.rs",
             "src/heart/",
             "src/identity.rs",
@@ -46,7 +47,7 @@ const HOMES: [(&str, &[&str]); 22] = [
             "src/systemd.rs",
         ],
     ),
-    ("ring", &["src/identity.rs"]),
+    ("ring", &["src/cli/update/keep.rs", "src/identity.rs"]),
     (
         "rustix",
         &[

@@ -9,7 +9,13 @@ use std::process::{Command, Output};
 use crate::agent::Place;
 use crate::scratch::Scratch;
 
-const UNITS: [&str; 3] = ["crmirror.service", "crmirror.socket", "crmirror-local.socket"];
+const UNITS: [&str; 5] = [
+    "crmirror.service",
+    "crmirror.socket",
+    "crmirror-local.socket",
+    "crmirror-update.path",
+    "crmirror-update.service",
+];
 /// What `systemd-analyze security` may find at most, in tenths.
 const EXPOSURE_LIMIT: f64 = 1.5;
 
@@ -144,6 +150,7 @@ fn installed() -> Scratch {
     for name in UNITS {
         let text = fs::read_to_string(directory().join(name)).unwrap();
         let text = text.replace("/usr/local/bin/crmirror ", &format!("{} ", program()));
+        let text = text.replace("/usr/local/lib/crmirror/proven ", &format!("{} ", program()));
         fs::write(scratch.path().join(name), text).unwrap();
     }
     scratch

@@ -1,0 +1,107 @@
+//! One step of an installation: told, or done and told. What has been done before is not done
+//! again, and not told.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::store::file;
+
+/// A step.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// A directory is there.
+    Directory(PathBuf),
+    /// A file has this content.
+    Place { path: PathBuf, bytes: Vec<u8>, mode: u32 },
+    /// A file is there, whatever is in it.
+    PlaceIfMissing { path: PathBuf, bytes: Vec<u8>, mode: u32 },
+    /// A file or a directory is gone, with all that is in it.
+    Remove(PathBuf),
+    /// A directory is gone, unless something is left in it.
+    RemoveIfEmpty(PathBuf),
+    /// A program has run.
+    Run(&'static [&'static str]),
+}
+
+impl Step {
+    /// What there is to do; `None` when it is done already.
+    pub(super) fn says(&self) -> Option<String> {
+        match self {
+            Step::Directory(path) => (!path.is_dir()).then(|| format!("make {}", path.display())),
+            Step::Place { path, bytes, mode } => {
+                let told = |verb| Some(format!("{verb} {} ({mode:04o})", path.display()));
+                match fs::read(path) {
+                    Ok(there) if there == *bytes && mode_of(path) == Some(*mode) => None,
+                    Ok(_) => told("replace"),
+                    Err(_) => told("write"),
+                }
+            }
+            Step::PlaceIfMissing { path, mode, .. } => {
+                (!path.exists()).then(|| format!("write {} ({mode:04o})", path.display()))
+            }
+            Step::Remove(path) => {
+                path.symlink_metadata().ok().map(|_| format!("remove {}", path.display()))
+            }
+            Step::RemoveIfEmpty(path) => {
+                path.is_dir().then(|| format!("remove {} if it is empty now", path.display()))
+            }
+            Step::Run(command) => Some(format!("run {}", command.join(" "))),
+        }
+    }
+
+    /// Does it.
+    pub(super) fn perform(&self) -> Result<(), String> {
+        let told = |path: &Path, error: io::Error| format!("{}: {error}", path.display());
+        match self {
+            Step::Directory(path) => {
+                let made = DirBuilder::new().recursive(true).mode(0o755).create(path);
+                made.map_err(|error| told(path, error))
+            }
+            Step::Place { path, bytes, mode } | Step::PlaceIfMissing { path, bytes, mode } => {
+                file::replace(path, bytes, *mode).map_err(|error| told(path, error))
+            }
+            Step::Remove(path) => remove(path).map_err(|error| told(path, error)),
+            Step::RemoveIfEmpty(path) => match remove_empty(path) {
+                Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty => {
+                    Err(told(path, error))
+                }
+                Ok(()) | Err(_) => Ok(()),
+            },
+            Step::Run(command) => run(command),
+        }
+    }
+}
+
+/// Removes a file, a link but not what it leads to, or a directory with what is in it.
+fn remove(path: &Path) -> io::Result<()> {
+    if path.symlink_metadata()?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+}
+
+/// Removes an empty directory, and the link that leads to it: the state of a service whose user is
+/// made when it starts lies elsewhere.
+fn remove_empty(path: &Path) -> io::Result<()> {
+    fs::remove_dir(path.canonicalize()?)?;
+    match path.symlink_metadata() {
+        Ok(link) if link.is_symlink() => fs::remove_file(path),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+fn mode_of(path: &Path) -> Option<u32> {
+    let permissions: Permissions = path.metadata().ok()?.permissions();
+    Some(permissions.mode() & 0o7777)
+}
+
+fn run(command: &[&str]) -> Result<(), String> {
+    let (program, arguments) = command.split_first().expect("a command has a program");
+    let line = command.join(" ");
+    let status = Command::new(program).args(arguments).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{line}: {status}")),
+        Err(error) => Err(format!("{line}: {error}")),
+    }
+}

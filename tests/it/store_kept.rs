@@ -1,0 +1,260 @@
+//! Stores that released formats wrote, kept in `data/`: this program opens a copy of each and reads
+//! what is in it. And what this program writes has the format of the release before, or that could
+//! not be put back.
+//!
+//! A new one is written with `UPDATE_GOLDEN=1 cargo test --test it store_kept` when the format is
+//! given a new number. Those that are there are never written again.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crmirror::mirror::credits::{Credits, Purpose};
+use crmirror::mirror::inbox::{Arrival, Quarantined, Reason};
+use crmirror::mirror::ledger::{Ledger, Position, Scan, ScanKind};
+use crmirror::mirror::record::{ChangeKind, Entry, FieldName, ModuleName, Record, RecordId};
+use crmirror::mirror::time::UpstreamTime;
+use crmirror::store::{Commit, Store, Write};
+
+use crate::scratch::Scratch;
+
+/// The format that this program writes.
+const FORMAT: u32 = 1;
+/// Zeros that are left out rather than kept, in a row.
+const ZEROS: usize = 32;
+
+fn kept() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/data/stores")
+}
+
+fn at(seconds: i64) -> UpstreamTime {
+    UpstreamTime::from_unix(1_750_000_000 + seconds)
+}
+
+/// Fills an empty store with something of every kind.
+fn fill(store: &Store) {
+    let module = |name| ModuleName::parse(name).unwrap();
+    let live = |id: u64, json: &str| {
+        let record = Record::parse(&format!("{{\"id\":\"{id}\",{json}}}")).unwrap();
+        let (entry, change) = (Entry::Live(record), Some(ChangeKind::Upsert));
+        Write { id: RecordId::new(id), entry, change }
+    };
+    let tombstone = |id| {
+        let (entry, change) = (Entry::Tombstone { gone: at(5) }, Some(ChangeKind::Delete));
+        Write { id: RecordId::new(id), entry, change }
+    };
+    let commit = |name, writes, ledger| Commit {
+        module: module(name),
+        time: at(60),
+        writes,
+        ledger,
+        settled: Vec::new(),
+        arrivals: Vec::new(),
+        set_aside: Vec::new(),
+        released: Vec::new(),
+    };
+    let proved = Ledger {
+        records: 2,
+        complete_through: Some(at(50)),
+        last_catch_up: Some(at(51)),
+        last_sweep: Some(at(10)),
+        ..Ledger::default()
+    };
+    let leads = vec![
+        live(4_876_876_000_000_623_001, "\"Last_Name\":\"Öz\",\"Amount\":12.50"),
+        live(4_876_876_000_000_623_002, "\"Modified_Time\":\"2025-06-15T15:06:40+00:00\""),
+        tombstone(7),
+    ];
+    store.commit(commit("Leads", leads, proved)).unwrap();
+    let scan = Scan {
+        kind: ScanKind::Sweep,
+        started: at(70),
+        since: at(40),
+        shifted: false,
+        proved: false,
+        doubted: true,
+        readings: 1,
+        next: Position::ById { after: RecordId::new(9) },
+        after: Some(RecordId::new(9)),
+        seen: 3,
+        stamped: true,
+        narrow: false,
+        missed: 1,
+    };
+    let ledger = Ledger { records: 1, scan: Some(scan), ..Ledger::default() };
+    let set_aside = vec![Quarantined {
+        module: module("Deals"),
+        id: RecordId::new(5),
+        why: "INVALID_DATA".to_owned(),
+        since: at(9),
+    }];
+    let deals = commit("Deals", vec![live(9, "\"Stage\":null")], ledger);
+    store.commit(Commit { set_aside, ..deals }).unwrap();
+    let arrivals = [Reason::Touched, Reason::Deleted, Reason::Scanned].map(|reason| Arrival {
+        module: module("Leads"),
+        id: RecordId::new(11),
+        reason,
+    });
+    let _durable = store.enqueue(&arrivals).unwrap();
+    store.set_fields(&module("Deals"), &[FieldName::parse("Stage").unwrap()]).unwrap();
+    let mut credits = Credits::new(2_500, store.spending().unwrap());
+    credits.spend(3, Some(at(60)));
+    store.set_spending(credits.spending()).unwrap();
+}
+
+/// Everything that the store says.
+fn told(store: &Store) -> String {
+    let mut told = String::new();
+    for name in ["Leads", "Deals"] {
+        let module = ModuleName::parse(name).unwrap();
+        let ids = store.ids_between(&module, None, RecordId::new(u64::MAX), usize::MAX).unwrap();
+        for id in ids.into_iter().chain([RecordId::new(7)]) {
+            writeln!(told, "{name}/{id}: {:?}", store.entry(&module, id).unwrap()).unwrap();
+        }
+        let (ledger, fields) = (store.ledger(&module).unwrap(), store.fields(&module).unwrap());
+        writeln!(told, "{name}: {ledger:?} {fields:?}").unwrap();
+    }
+    let (inbox, set_aside) = (store.inbox().unwrap(), store.quarantined().unwrap());
+    let changes = store.changes(0, usize::MAX).unwrap();
+    let credits = Credits::new(2_500, store.spending().unwrap());
+    let spent = credits.spent(Some(at(61)));
+    let may = credits.allow(Purpose::Channel, Some(at(61)));
+    writeln!(told, "{inbox:?}\n{set_aside:?}\n{changes:?}\n{spent} {may}").unwrap();
+    told
+}
+
+#[test]
+fn stores_of_released_formats_are_read() {
+    let (fresh, copy) = (Scratch::new("kept-fresh"), Scratch::new("kept-copy"));
+    let (store, _) = Store::open(fresh.path()).unwrap();
+    fill(&store);
+    let expected = told(&store);
+    assert!(expected.contains("Öz") && expected.contains("INVALID_DATA"), "{expected}");
+    drop(store);
+    let newest = kept().join(format!("format-{FORMAT}"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() && !newest.exists() {
+        // Opened once more it has a snapshot of sled's, as after any start but the first.
+        drop(Store::open(fresh.path()).unwrap());
+        fs::create_dir_all(kept()).unwrap();
+        fs::write(&newest, pack(fresh.path())).unwrap();
+    }
+    assert!(newest.exists(), "nobody kept a store of format {FORMAT}: run UPDATE_GOLDEN=1");
+    for packed in fs::read_dir(kept()).unwrap() {
+        let packed = packed.unwrap().path();
+        let place = copy.path().join(packed.file_name().unwrap());
+        unpack(&fs::read(&packed).unwrap(), &place);
+        let (store, healings) = Store::open(&place).unwrap();
+        assert_eq!(healings, [], "{}", packed.display());
+        assert_eq!(told(&store), expected, "{}", packed.display());
+        fill(&store);
+        assert_eq!(store.quarantined_count(), 1, "it can be written too");
+    }
+}
+
+#[test]
+fn the_release_before_reads_what_this_one_writes() {
+    let (fresh, copy) = (Scratch::new("kept-format"), Scratch::new("kept-before"));
+    drop(Store::open(fresh.path()).unwrap());
+    unpack(&fs::read(kept().join(format!("format-{FORMAT}"))).unwrap(), copy.path());
+    assert_eq!(format_of(fresh.path()), format_of(copy.path()), "a binary could not go back");
+}
+
+/// What the store says of its format, byte by byte.
+fn format_of(directory: &Path) -> Vec<u8> {
+    // sled's own threads may hold the files for a moment after the store was dropped.
+    let mut tries = (0..200).map(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        sled::open(directory.join("mirror.sled"))
+    });
+    let db = tries.find_map(Result::ok).expect("the files are let go");
+    db.get(b"v").unwrap().expect("it has a format").to_vec()
+}
+
+/// The files of a directory, without the zeros that most of them are: name, length, and pieces.
+fn pack(directory: &Path) -> Vec<u8> {
+    let mut packed = Vec::new();
+    let number = |packed: &mut Vec<u8>, number: usize| {
+        packed.extend_from_slice(&u32::try_from(number).unwrap().to_be_bytes());
+    };
+    for path in files(directory) {
+        let name = path.strip_prefix(directory).unwrap().to_str().unwrap().to_owned();
+        if matches!(name.as_str(), "ballast" | "lock") {
+            continue;
+        }
+        let bytes = fs::read(&path).unwrap();
+        let pieces = pieces(&bytes);
+        number(&mut packed, name.len());
+        packed.extend_from_slice(name.as_bytes());
+        number(&mut packed, bytes.len());
+        number(&mut packed, pieces.len());
+        for (at, piece) in pieces {
+            number(&mut packed, at);
+            number(&mut packed, piece.len());
+            packed.extend_from_slice(piece);
+        }
+    }
+    packed
+}
+
+fn unpack(mut packed: &[u8], directory: &Path) {
+    fn take<'a>(packed: &mut &'a [u8], count: usize) -> &'a [u8] {
+        let (taken, rest) = packed.split_at(count);
+        *packed = rest;
+        taken
+    }
+    let number =
+        |packed: &mut &[u8]| u32::from_be_bytes(take(packed, 4).try_into().unwrap()) as usize;
+    while !packed.is_empty() {
+        let length = number(&mut packed);
+        let name = String::from_utf8(take(&mut packed, length).to_vec()).unwrap();
+        let mut bytes = vec![0; number(&mut packed)];
+        for _ in 0..number(&mut packed) {
+            let (at, length) = (number(&mut packed), number(&mut packed));
+            bytes[at..at + length].copy_from_slice(take(&mut packed, length));
+        }
+        let path = directory.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+}
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { all.extend(files(&path)) } else { all.push(path) }
+    }
+    all.sort();
+    all
+}
+
+/// The stretches between long rows of zeros.
+fn pieces(bytes: &[u8]) -> Vec<(usize, &[u8])> {
+    let mut pieces = Vec::new();
+    let mut at = 0;
+    while let Some(skipped) = bytes[at..].iter().position(|byte| *byte != 0) {
+        at += skipped;
+        let end = bytes[at..]
+            .windows(ZEROS)
+            .position(|window| window.iter().all(|byte| *byte == 0))
+            .map_or(bytes.len(), |length| at + length);
+        pieces.push((at, &bytes[at..end]));
+        at = end;
+    }
+    pieces
+}
+
+#[test]
+fn what_is_packed_is_unpacked() {
+    let (one, other) = (Scratch::new("packed"), Scratch::new("unpacked"));
+    let bytes = [&[0; 100][..], b"a", &[0; 10], b"b", &[0; 90], b"c"].concat();
+    fs::create_dir(one.path().join("in")).unwrap();
+    fs::write(one.path().join("in/a"), &bytes).unwrap();
+    fs::write(one.path().join("b"), []).unwrap();
+    let packed = pack(one.path());
+    assert!(packed.len() < 80, "{}", packed.len());
+    unpack(&packed, other.path());
+    assert_eq!(fs::read(other.path().join("in/a")).unwrap(), bytes);
+    assert_eq!(files(other.path()).len(), 2);
+}
