@@ -10,7 +10,7 @@
 //! strangers do to it · `systemd` what it says to its service manager and takes from it, and the
 //! unit files · `any_bytes` what holds for any bytes · `readme` that what README says is
 //! so · `tidy` that the house keeps its rules · `scratch`, `directory` places on disk.
-//! `store_kept` what earlier releases wrote.
+//! `store_kept` what earlier releases wrote · `package` the Debian package.
 
 // A test that cannot go on is to panic; clippy knows that of test functions, not of their helpers.
 #![allow(clippy::unwrap_used)]
@@ -26,6 +26,7 @@ mod directory;
 mod fsync;
 mod gate;
 mod journeys;
+mod package;
 mod power;
 mod readme;
 mod recorder;
