@@ -29,7 +29,7 @@ use super::args::ChannelCommand;
 use super::client::{Daemon, refused};
 use super::login::failure;
 use super::table::Table;
-use super::{print, terminal_width};
+use super::{give_back, print, terminal_width};
 
 /// How long a running daemon may take to do what it was asked for: one call that times out, and a
 /// second that does not.
@@ -75,7 +75,11 @@ fn bring_about(config: &Config, input: Input, action: &str) -> Result<Value, Fai
     let daemon = Daemon::of(config)?;
     match daemon.get("/status") {
         Some(before) => ask_daemon(&daemon, &state_of(&before.body), action),
-        None => do_it_here(config, input, action),
+        None => {
+            let done = do_it_here(config, input, action);
+            give_back(&config.store);
+            done
+        }
     }
 }
 

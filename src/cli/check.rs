@@ -1,9 +1,9 @@
 //! `crmirror check`: the configuration, the files it names, and the store when it is not in use.
 //! Opens nothing on the network.
 
-use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use serde_json::json;
 
@@ -42,8 +42,13 @@ pub(super) fn run(path: &Path, json: bool) -> Result<(), Failure> {
         .map_err(|error| Failure::configuration(error.to_string()))?;
     if let Some(tls) = &config.callbacks.tls {
         let pair = TlsFiles { cert: tls.cert.clone(), key: tls.key.clone() };
-        let of_key = pair.examine().map_err(|error| Failure::failed(error.to_string()))?;
-        warnings.extend(of_key);
+        match pair.examine() {
+            Ok(of_key) => warnings.extend(of_key),
+            Err(error) if is_the_services(&pair) => {
+                warnings.push(format!("{error}; the service alone can read it, not looked at"));
+            }
+            Err(error) => return Err(Failure::failed(error.to_string())),
+        }
     }
     let store = look_at_store(&config.store, &mut warnings)?;
     if json {
@@ -58,12 +63,25 @@ pub(super) fn run(path: &Path, json: bool) -> Result<(), Failure> {
     print(&format!("{}: good\n{}: {store}\n", path.display(), config.store.display()))
 }
 
+/// Whether systemd gives these files to the daemon's service and to nobody else, us included.
+fn is_the_services(pair: &TlsFiles) -> bool {
+    let ours = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let given = |file: &Path| {
+        file.starts_with("/run/credentials") && !ours.as_ref().is_some_and(|o| file.starts_with(o))
+    };
+    given(&pair.cert) || given(&pair.key)
+}
+
 /// Opens the store if there is one and nobody else has it. One that is not there yet is not made,
 /// and another user's is not opened: what is written would belong to whoever checks, and not to the
 /// daemon.
 fn look_at_store(path: &Path, warnings: &mut Vec<String>) -> Result<&'static str, Failure> {
-    let Ok(there) = fs::metadata(path.join("mirror.sled")) else {
-        return Ok("no store yet; the daemon makes it");
+    let there = match fs::metadata(path.join("mirror.sled")) {
+        Ok(there) => there,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok("no store yet; the daemon makes it");
+        }
+        Err(_) => return Ok("out of our reach, not looked at"),
     };
     if there.uid() != user() {
         return Ok("another user's, not looked at");

@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::error::Failure;
 use crate::store::{Examination, OpenError, Store, examine};
 
-use super::print;
+use super::{give_back, print};
 
 /// Looks at the store and prints what it found, what was done, and how the store is now. Fails when
 /// that is not good.
@@ -26,6 +26,7 @@ pub(super) fn run(path: &Path, repair: bool, json: bool) -> Result<(), Failure> 
         healings = Store::open(path).map_err(failed)?.1.iter().map(ToString::to_string).collect();
         left = Some(examine(path, false).map_err(failed)?);
     }
+    give_back(path);
     let left = left.as_ref().unwrap_or(&found);
     let good = left.is_good();
     print(&if json {

@@ -7,7 +7,6 @@
 mod step;
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -15,7 +14,7 @@ use serde_json::json;
 use self::step::Step;
 use super::args::{BINARY, Install, KEEP};
 use super::update::keep::MODE;
-use super::{channel, print, user};
+use super::{channel, print};
 use crate::config::{Config, Upstream};
 use crate::error::Failure;
 
@@ -35,24 +34,23 @@ const FILES: [(&str, &str, &str); 6] = [
 /// The configuration to start from.
 const EXAMPLE: &str = include_str!("../../systemd/crmirror.toml");
 
-/// What is run when all is placed. The sockets come with the daemon.
-const BEGIN: [&[&str]; 4] = [
-    &["systemd-sysusers", "crmirror.conf"],
-    &["systemctl", "daemon-reload"],
+/// What is run when all is placed.
+const BEGIN: [&[&str]; 2] =
+    [&["systemd-sysusers", "crmirror.conf"], &["systemctl", "daemon-reload"]];
+/// What is run after that the first time: what a person has disabled since stays so. The sockets
+/// come with the daemon.
+const ENABLE: [&[&str]; 2] = [
     &["systemctl", "enable", "crmirror.service", "crmirror-update.service"],
     &["systemctl", "enable", "--now", "crmirror-update.path"],
 ];
-/// What is run before anything is removed, and when all is: the watch over the binary ends first,
-/// or it would put the binary back.
-const END: &[&str] = &[
-    "systemctl",
-    "disable",
-    "--now",
-    "crmirror-update.path",
-    "crmirror-update.service",
-    "crmirror.socket",
-    "crmirror-local.socket",
-    "crmirror.service",
+/// What is run before anything is removed, for each unit that is there: the watch over the binary
+/// ends first, or it would put the binary back.
+const END: [&[&str]; 5] = [
+    &["systemctl", "disable", "--now", "crmirror-update.path"],
+    &["systemctl", "disable", "--now", "crmirror-update.service"],
+    &["systemctl", "disable", "--now", "crmirror.socket"],
+    &["systemctl", "disable", "--now", "crmirror-local.socket"],
+    &["systemctl", "disable", "--now", "crmirror.service"],
 ];
 const ENDED: &[&str] = &["systemctl", "daemon-reload"];
 
@@ -93,6 +91,10 @@ impl Place<'_> {
         Config { upstream: Upstream { credentials, ..config.upstream }, store, ..config }
     }
 
+    fn has_unit(&self, name: &str) -> bool {
+        self.at(UNITS).join(name).exists()
+    }
+
     fn run(&self, commands: &[&'static [&'static str]]) -> Vec<Step> {
         match self.root {
             Some(_) => Vec::new(),
@@ -104,6 +106,7 @@ impl Place<'_> {
 /// Places everything.
 pub(super) fn install(config: &Path, options: &Install, json: bool) -> Result<(), Failure> {
     let place = Place { root: options.root.as_deref() };
+    let is_new = !place.has_unit("crmirror.service");
     let program = std::env::current_exe().and_then(fs::read).map_err(|error| {
         Failure::failed(format!("this program cannot be read: {error}; start it by its path"))
     })?;
@@ -129,6 +132,9 @@ pub(super) fn install(config: &Path, options: &Install, json: bool) -> Result<()
     let bytes = EXAMPLE.as_bytes().to_vec();
     steps.push(Step::PlaceIfMissing { path: config.clone(), bytes, mode: 0o644 });
     steps.extend(place.run(&BEGIN));
+    if is_new {
+        steps.extend(place.run(&ENABLE));
+    }
     let mut told = Told::new(options, json);
     told.perform(&steps)?;
     let next = format!(
@@ -152,7 +158,9 @@ pub(super) fn uninstall(config: &Path, options: &Install, json: bool) -> Result<
         Err(_) if !file.exists() => {}
         Err(errors) => told.open(&errors.to_string()),
     }
-    let mut steps = place.run(&[END]);
+    let there = |command: &&&[&str]| command.last().is_some_and(|unit| place.has_unit(unit));
+    let ends: Vec<_> = END.iter().filter(there).copied().collect();
+    let mut steps = place.run(&ends);
     for (directory, name, _) in FILES {
         steps.push(Step::Remove(place.at(directory).join(name)));
     }
@@ -228,9 +236,7 @@ impl Told {
         if self.dry_run {
             return self.tell(says);
         }
-        let closed = channel::close(config);
-        give_back(&config.store);
-        match closed {
+        match channel::close(config) {
             Ok(()) => self.tell(says),
             Err(failure) => {
                 self.open(&failure.to_string());
@@ -264,24 +270,6 @@ impl Told {
     }
 }
 
-/// Gives what was written in the store's directory to its owner: where no daemon runs, the channel
-/// is closed by whoever uninstalls, and a store that stays is to stay the daemon's.
-fn give_back(directory: &Path) {
-    let Ok(owner) = directory.metadata().map(|there| (there.uid(), there.gid())) else { return };
-    if owner.0 == user() {
-        return;
-    }
-    let mut left = vec![directory.to_owned()];
-    while let Some(path) = left.pop() {
-        // What cannot be given is told by the daemon that cannot use it.
-        let _ = std::os::unix::fs::lchown(&path, Some(owner.0), Some(owner.1));
-        if path.symlink_metadata().is_ok_and(|there| there.is_dir()) {
-            let inside = fs::read_dir(&path).into_iter().flatten().flatten();
-            left.extend(inside.map(|entry| entry.path()));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -309,19 +297,19 @@ mod tests {
         assert_eq!(place.at("/etc/a"), Path::new("/image/etc/a"));
         assert_eq!(place.at("/image/etc/a"), Path::new("/image/etc/a"));
         assert_eq!(Place { root: None }.at("/etc/a"), Path::new("/etc/a"));
-        assert!(place.run(&BEGIN).is_empty(), "nothing is started for an image");
+        assert!(place.run(&ENABLE).is_empty(), "nothing is started for an image");
     }
 
     #[test]
     fn every_unit_is_enabled_or_comes_with_one_that_is() {
-        let enabled = BEGIN.concat();
+        let (enabled, ended) = (ENABLE.concat(), END.concat());
         for (_, name, text) in FILES.iter().filter(|(directory, ..)| *directory == UNITS) {
             let service = FILES[0].2;
             let comes_along = service
                 .lines()
                 .any(|line| line.strip_prefix("Also=").is_some_and(|units| units.contains(name)));
             assert!(enabled.contains(name) || comes_along, "{name}");
-            assert!(text.contains("[Install]") && END.contains(name), "{name}");
+            assert!(text.contains("[Install]") && ended.contains(name), "{name}");
         }
     }
 }

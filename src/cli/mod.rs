@@ -13,9 +13,9 @@ mod status;
 pub mod table;
 mod update;
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::Child;
 
@@ -78,6 +78,26 @@ fn print(text: &str) -> Result<(), Failure> {
 fn terminal_width() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
     (size.ws_col > 0).then_some(size.ws_col.into())
+}
+
+/// Gives what was written in the store's directory to its owner: a command that root runs while no
+/// daemon does is to leave nothing there that the daemon cannot use.
+fn give_back(directory: &Path) {
+    // With `DynamicUser`, systemd makes the directory a link.
+    let Ok(directory) = directory.canonicalize() else { return };
+    let Ok(owner) = directory.metadata().map(|there| (there.uid(), there.gid())) else { return };
+    if owner.0 == user() {
+        return;
+    }
+    let mut left = vec![directory];
+    while let Some(path) = left.pop() {
+        // What cannot be given is told by the daemon that cannot use it.
+        let _ = std::os::unix::fs::lchown(&path, Some(owner.0), Some(owner.1));
+        if path.symlink_metadata().is_ok_and(|there| there.is_dir()) {
+            let inside = fs::read_dir(&path).into_iter().flatten().flatten();
+            left.extend(inside.map(|entry| entry.path()));
+        }
+    }
 }
 
 /// The user that this process acts as, by number.

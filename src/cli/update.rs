@@ -203,7 +203,10 @@ impl Device<'_> {
                 Next::Keep => return Ok(()),
                 Next::PutBack(why) => return Err(why),
             }
-            let active = ask::state(self.clock).is_ok_and(|state| state == "active");
+            // That systemd does not answer says nothing about the daemon. It reloads when a
+            // certificate was renewed, and when its store is made anew.
+            let state = ask::state(self.clock);
+            let active = state.map_or(true, |state| matches!(&*state, "active" | "reloading"));
             let works = if active { self.works(config) } else { Works::default() };
             let after = self.clock.tick().since(began);
             next = trial.look(&Look { after, active, works });
@@ -229,10 +232,9 @@ impl Device<'_> {
         log::warn!("{name} is bad: the binary before it is put back");
         file::replace(self.binary, &proven.bytes, MODE)
             .map_err(|error| cannot_write(self.binary, &error))?;
-        let state = ask::state(self.clock);
-        let stands_still = state.as_ref().is_ok_and(|state| state == "inactive");
-        let runs_on = state.is_ok_and(|state| state == "active") && keep.under_way().is_none();
-        if !stands_still && !runs_on {
+        // That it is active does not say with which binary: somebody may have restarted it since
+        // the copy.
+        if ask::state(self.clock).as_deref() != Ok("inactive") {
             self.restart_proven()?;
         }
         keep.end()?;

@@ -111,7 +111,8 @@ fn listen_at(path: &Path, local: &config::Local) -> Result<Listener, Failure> {
         let hint = match &access.group {
             Some(group) => format!(
                 "see that the daemon's user may write there and belongs to the group {group}, or \
-                 change local.socket and local.socket_group"
+                 change local.socket and local.socket_group; under systemd, use \
+                 crmirror-local.socket"
             ),
             None => "change local.socket".to_owned(),
         };

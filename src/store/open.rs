@@ -342,7 +342,7 @@ fn survey(db: &sled::Db) -> sled::Result<Tails> {
     let changes = || db.range(Key::changes_from(0));
     tails.last_change = change(changes().next_back().transpose()?).map_or(0, |(last, _)| last);
     tails.oldest_change = change(changes().next().transpose()?)
-        .map_or(1, |(last, kept)| kept.map_or(last, |kept| kept.first(last)));
+        .map_or(1, |(last, kept)| kept.map_or(last + 1, |kept| kept.first(last)));
     for pair in db.scan_prefix(Key::quarantine()) {
         let (key, value) = pair?;
         match values::read_plain::<Quarantined>(&key, &value) {

@@ -1,9 +1,9 @@
 //! What is ours: the configuration and the files it names, the running daemon, the store.
 
-use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
+use std::{fs, io};
 
 use serde_json::Value;
 
@@ -120,8 +120,12 @@ pub(super) fn store(path: &Path, status: Option<&Value>) -> (Vec<Finding>, Optio
     if let Some(status) = status {
         return (vec![told_store(status)], None);
     }
-    let Ok(there) = fs::metadata(path.join("mirror.sled")) else {
-        return skipped(format!("{} has none yet, the daemon makes it", path.display()));
+    let there = match fs::metadata(path.join("mirror.sled")) {
+        Ok(there) => there,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return skipped(format!("{} has none yet, the daemon makes it", path.display()));
+        }
+        Err(error) => return skipped(format!("{}: {error}; run as root", path.display())),
     };
     // What it would write would belong to us, and the daemon could not write it any more.
     if there.uid() != user() {

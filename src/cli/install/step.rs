@@ -9,6 +9,9 @@ use std::process::Command;
 
 use crate::store::file;
 
+/// There while systemd runs (`sd_booted(3)`).
+const SYSTEMD: &str = "/run/systemd/system";
+
 /// A step.
 #[derive(Debug)]
 pub(super) enum Step {
@@ -95,7 +98,12 @@ fn mode_of(path: &Path) -> Option<u32> {
     Some(permissions.mode() & 0o7777)
 }
 
+/// In an image that is being made, or in a container, there is no systemd to tell.
 fn run(command: &[&str]) -> Result<(), String> {
+    if !Path::new(SYSTEMD).is_dir() {
+        eprintln!("crmirror: systemd does not run here; on the device: {}", command.join(" "));
+        return Ok(());
+    }
     let (program, arguments) = command.split_first().expect("a command has a program");
     let line = command.join(" ");
     let status = Command::new(program).args(arguments).status();
