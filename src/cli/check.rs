@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::error::Failure;
 use crate::reader_token;
-use crate::server::gate::TlsFiles;
+use crate::server::gate::{GateError, TlsFiles};
 use crate::store::{OpenError, Store};
 use crate::upstream::transport::HttpsTransport;
 
@@ -40,16 +40,8 @@ pub(super) fn run(path: &Path, json: bool) -> Result<(), Failure> {
     }
     HttpsTransport::new(config.upstream.ca_file.as_deref())
         .map_err(|error| Failure::configuration(error.to_string()))?;
-    if let Some(tls) = &config.callbacks.tls {
-        let pair = TlsFiles { cert: tls.cert.clone(), key: tls.key.clone() };
-        match pair.examine() {
-            Ok(of_key) => warnings.extend(of_key),
-            Err(error) if is_the_services(&pair) => {
-                warnings.push(format!("{error}; the service alone can read it, not looked at"));
-            }
-            Err(error) => return Err(Failure::failed(error.to_string())),
-        }
-    }
+    let of_key = certificate(&config).map_err(|error| Failure::failed(error.to_string()))?;
+    warnings.extend(of_key);
     let store = look_at_store(&config.store, &mut warnings)?;
     if json {
         return print(&format!(
@@ -63,6 +55,19 @@ pub(super) fn run(path: &Path, json: bool) -> Result<(), Failure> {
     print(&format!("{}: good\n{}: {store}\n", path.display(), config.store.display()))
 }
 
+/// Looks at the certificate and its key, if there are any. What is to be said of a pair that can be
+/// used, or that we cannot judge.
+pub(super) fn certificate(config: &Config) -> Result<Option<String>, GateError> {
+    let Some(tls) = &config.callbacks.tls else { return Ok(None) };
+    let pair = TlsFiles { cert: tls.cert.clone(), key: tls.key.clone() };
+    match pair.examine() {
+        Err(error) if is_the_services(&pair) => {
+            Ok(Some(format!("{error}; the service alone can read it, not looked at")))
+        }
+        examined => examined,
+    }
+}
+
 /// Whether systemd gives these files to the daemon's service and to nobody else, us included.
 fn is_the_services(pair: &TlsFiles) -> bool {
     let ours = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
@@ -72,19 +77,36 @@ fn is_the_services(pair: &TlsFiles) -> bool {
     given(&pair.cert) || given(&pair.key)
 }
 
-/// Opens the store if there is one and nobody else has it. One that is not there yet is not made,
-/// and another user's is not opened: what is written would belong to whoever checks, and not to the
-/// daemon.
+/// Whose a store is.
+pub(super) enum Owner {
+    /// There is none yet.
+    Nobody,
+    /// Ours to open.
+    Us,
+    /// This user's: what we would write would belong to us, and the daemon could not write it.
+    Another(u32),
+    /// It cannot be seen from here.
+    Unknown(io::Error),
+}
+
+/// Whose the store in this directory is.
+pub(super) fn owner_of(store: &Path) -> Owner {
+    match fs::metadata(store.join("mirror.sled")) {
+        Ok(there) if there.uid() == user() => Owner::Us,
+        Ok(there) => Owner::Another(there.uid()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Owner::Nobody,
+        Err(error) => Owner::Unknown(error),
+    }
+}
+
+/// Opens the store if there is one that is ours, and nobody else has it. One that is not there yet
+/// is not made: it would belong to whoever checks, and not to the daemon.
 fn look_at_store(path: &Path, warnings: &mut Vec<String>) -> Result<&'static str, Failure> {
-    let there = match fs::metadata(path.join("mirror.sled")) {
-        Ok(there) => there,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok("no store yet; the daemon makes it");
-        }
-        Err(_) => return Ok("out of our reach, not looked at"),
-    };
-    if there.uid() != user() {
-        return Ok("another user's, not looked at");
+    match owner_of(path) {
+        Owner::Nobody => return Ok("no store yet; the daemon makes it"),
+        Owner::Another(_) => return Ok("another user's, not looked at"),
+        Owner::Unknown(_) => return Ok("out of our reach, not looked at"),
+        Owner::Us => {}
     }
     match Store::open(path) {
         Ok((_, healings)) => {

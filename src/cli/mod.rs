@@ -8,16 +8,16 @@ mod doctor;
 mod fsck;
 mod install;
 mod login;
+mod program;
 mod read;
 mod status;
 pub mod table;
 mod update;
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::Child;
 
 use crate::config::Config;
 use crate::daemon;
@@ -108,21 +108,4 @@ fn user() -> u32 {
 /// A device's number, as the kernel writes it: major and minor.
 fn device_number(device: u64) -> (u32, u32) {
     (rustix::fs::major(device), rustix::fs::minor(device))
-}
-
-/// A lock, for as long as the file is open; `None` when another process holds it.
-fn held(path: &Path) -> io::Result<Option<File>> {
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Ends a program that was started in a process group of its own, with its descendants.
-fn end_group(child: &Child) {
-    // It may have ended by itself.
-    let group = rustix::process::Pid::from_child(child);
-    let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
 }

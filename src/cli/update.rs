@@ -18,10 +18,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use self::decide::{Begin, Examined, Known, Limits, Look, Next, Ran, Trial, Works};
+use self::decide::{Begin, Examined, Known, Limits, Look, Next, Trial, Works};
 use self::keep::{Binary, Keep, MODE, UnderWay, cannot_write, read_binary};
 use super::args::Update;
 use super::print;
+use super::program::{self, Ran};
 use crate::clock::{Clock, DeviceClock};
 use crate::config::Config;
 use crate::error::Failure;
@@ -268,7 +269,7 @@ impl Device<'_> {
     }
 
     fn run<A: AsRef<OsStr>>(&self, binary: &Path, arguments: &[A], limit: Duration) -> Ran {
-        ask::run(binary, arguments, limit, self.clock)
+        program::run(binary, arguments, limit, self.clock)
     }
 
     /// What the daemon does. A configuration that only the new binary understands says nothing of

@@ -1,11 +1,16 @@
-//! Small files that are either the old or the new one, whatever happens: identity, credentials.
+//! Small files that are either the old or the new one, whatever happens: identity, credentials; and
+//! locks.
 //!
-//! For files with one writer at a time. Not for anything that grows, and not a lock.
+//! For files with one writer at a time, which a lock beside them sees to. Not for anything that
+//! grows.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 /// Makes `bytes` the content of `path`, durably and all at once: a reader, or a start after a
 /// power cut, sees the old content or the new, never a part.
@@ -26,6 +31,16 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     }
     written?;
     sync_directory_of(path)
+}
+
+/// A lock, for as long as the file is open; `None` when another process holds it.
+pub fn lock(path: &Path) -> io::Result<Option<File>> {
+    let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(lock)),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Whether it failed because the disk is full, which passes.

@@ -18,11 +18,11 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::fs::FallocateFlags;
 
 use super::error::{Healing, OpenError};
-use super::file::{replace, sync_directory_of};
-use super::snapshot;
+use super::file::{self, replace, sync_directory_of};
+use super::{room, snapshot};
 
 /// Free space below which the ballast is given up: sled writes its log in segments of 512 KiB and
 /// moves live data to free old ones, and a burst of callbacks is to fit too.
@@ -83,13 +83,8 @@ impl Place {
     /// Keeps every other process out, for as long as the file is open.
     pub(super) fn lock(&self) -> Result<File, OpenError> {
         let path = self.0.join("lock");
-        let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
-        let lock = opened.map_err(|cause| unwritable(&path, cause))?;
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(lock),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::InUse { path: self.0.clone() }),
-            Err(error) => Err(unwritable(&path, error.into())),
-        }
+        let lock = file::lock(&path).map_err(|cause| unwritable(&path, cause))?;
+        lock.ok_or_else(|| OpenError::InUse { path: self.0.clone() })
     }
 
     /// Gives up the reserve when the disk is nearly full.
@@ -131,10 +126,7 @@ impl Place {
 
     /// Bytes that are free on the disk.
     pub(super) fn free(&self) -> Result<u64, OpenError> {
-        match rustix::fs::statvfs(&self.0) {
-            Ok(disk) => Ok(disk.f_bavail.saturating_mul(disk.f_frsize)),
-            Err(error) => Err(unwritable(&self.0, error.into())),
-        }
+        room::free(&self.0).map_err(|cause| unwritable(&self.0, cause))
     }
 
     /// Whether there is no store yet: neither a log nor a snapshot, be it

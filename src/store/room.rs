@@ -44,13 +44,18 @@ pub struct Room {
 impl Room {
     /// The space on the disk that this directory is on.
     pub fn of(directory: &Path) -> io::Result<Room> {
-        let disk = rustix::fs::statvfs(directory)?;
-        Ok(Room::with(disk.f_bavail.saturating_mul(disk.f_frsize)))
+        free(directory).map(Room::with)
     }
 
     fn with(free: u64) -> Room {
         Room { free, low: free < FLOOR }
     }
+}
+
+/// Bytes that are free on the disk that this directory is on.
+pub(super) fn free(directory: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(directory)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 impl Store {

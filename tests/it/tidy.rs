@@ -52,6 +52,7 @@ const HOMES: [(&str, &[&str]); 22] = [
         "rustix",
         &[
             "src/cli/mod.rs",
+            "src/cli/program.rs",
             "src/clock.rs",
             "src/secret.rs",
             "src/server/gate/",

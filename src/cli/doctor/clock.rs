@@ -1,12 +1,12 @@
 //! The device's clock. Upstream's time judges it, never the clock itself: crmirror goes by
 //! upstream's time for everything but one thing, whether a certificate is valid.
 
-use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::finding::{Finding, within};
+use super::finding::Finding;
+use crate::cli::program::{self, Ran};
+use crate::clock::DeviceClock;
 use crate::mirror::time::UpstreamTime;
 
 /// What a clock that is right may be off by: a `Date` has whole seconds, and took a while.
@@ -138,40 +138,28 @@ pub(super) fn is_kept() -> Option<bool> {
     if Path::new("/run/systemd/timesync/synchronized").exists() {
         return Some(true);
     }
-    let mut asked = Command::new("timedatectl")
-        .args(["show", "--property=NTPSynchronized", "--value"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .ok()?;
-    let mut out = asked.stdout.take()?;
-    let mut said = String::new();
-    let text = within(SYSTEMD_LIMIT, move || out.read_to_string(&mut said).map(|_| said));
-    // It has either ended, or is to.
-    let _ = asked.kill();
-    let _ = asked.wait();
-    match text?.ok()?.trim() {
-        "yes" => Some(true),
-        "no" => Some(false),
-        _ => None,
+    let asked = ["show", "--property=NTPSynchronized", "--value"];
+    match program::run(Path::new("timedatectl"), &asked, SYSTEMD_LIMIT, &DeviceClock) {
+        Ran::Done(said) => match said.trim() {
+            "yes" => Some(true),
+            "no" => Some(false),
+            _ => None,
+        },
+        Ran::Failed(_) | Ran::Late(_) | Ran::NotStarted(_) => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::finding::State;
+    use super::super::tests::assert_finding;
     use super::*;
 
     const NOON: i64 = 1_795_262_400;
 
     fn check(shows: i64, evidence: Evidence, kept: Option<bool>, state: State, part: &str) {
         let shows = UpstreamTime::from_unix(shows);
-        let finding = Clock { shows, evidence, kept, battery: false }.judge();
-        assert_eq!(finding.state, state, "{finding:?}");
-        assert!(finding.line().contains(part), "{part}: {finding:?}");
-        let is_told = matches!(state, State::Ok | State::Skipped) || !finding.to_do.is_empty();
-        assert!(is_told, "{finding:?}");
+        assert_finding(&Clock { shows, evidence, kept, battery: false }.judge(), state, part);
     }
 
     #[test]

@@ -192,15 +192,8 @@ fn judge_card(lives: &str, reserve: Option<&str>) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::Tree;
+    use super::super::tests::{Tree, assert_finding as check};
     use super::*;
-
-    fn check(finding: &Finding, state: State, part: &str) {
-        assert_eq!(finding.state, state, "{finding:?}");
-        assert!(finding.line().contains(part), "{part}: {finding:?}");
-        let is_told = matches!(state, State::Ok | State::Skipped) || !finding.to_do.is_empty();
-        assert!(is_told, "{finding:?}");
-    }
 
     #[test]
     fn space_is_judged_as_the_store_judges_it() {

@@ -1,20 +1,17 @@
 //! What is ours: the configuration and the files it names, the running daemon, the store.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
-use std::{fs, io};
 
 use serde_json::Value;
 
 use super::finding::{Finding, State, within};
+use crate::cli::check::{Owner, certificate, owner_of};
 use crate::cli::client::{Daemon, refused};
-use crate::cli::user;
 use crate::config::{Config, ConfigErrors};
 use crate::credentials::{Credentials, CredentialsError};
 use crate::error::Failure;
 use crate::reader_token;
-use crate::server::gate::TlsFiles;
 use crate::store::{OpenError, Store, examine};
 
 /// How long the store may take to be read whole and opened: longer than 100,000 records take on a
@@ -36,12 +33,9 @@ pub(super) fn configuration(path: &Path, config: &Config) -> Vec<Finding> {
     // That there is none is told where the daemon is asked, which cannot be done without it.
     let token = config.local.token_file.as_deref().and_then(|file| reader_token::load(file).ok());
     found.extend(token.and_then(|(_, warning)| warning).map(|warning| warn(&warning)));
-    if let Some(tls) = &config.callbacks.tls {
-        let pair = TlsFiles { cert: tls.cert.clone(), key: tls.key.clone() };
-        match pair.examine() {
-            Ok(warning) => found.extend(warning.map(|warning| warn(&warning))),
-            Err(error) => found.push(told(State::Fail, &error.to_string())),
-        }
+    match certificate(config) {
+        Ok(warning) => found.extend(warning.map(|warning| warn(&warning))),
+        Err(error) => found.push(told(State::Fail, &error.to_string())),
     }
     if found.is_empty() {
         let modules = match config.modules.len() {
@@ -120,18 +114,18 @@ pub(super) fn store(path: &Path, status: Option<&Value>) -> (Vec<Finding>, Optio
     if let Some(status) = status {
         return (vec![told_store(status)], None);
     }
-    let there = match fs::metadata(path.join("mirror.sled")) {
-        Ok(there) => there,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+    match owner_of(path) {
+        Owner::Us => {}
+        Owner::Nobody => {
             return skipped(format!("{} has none yet, the daemon makes it", path.display()));
         }
-        Err(error) => return skipped(format!("{}: {error}; run as root", path.display())),
-    };
-    // What it would write would belong to us, and the daemon could not write it any more.
-    if there.uid() != user() {
-        let owner = there.uid();
-        let how = format!("sudo -u '#{owner}' crmirror doctor");
-        return skipped(format!("{} is of user {owner}; run {how}", path.display()));
+        Owner::Another(owner) => {
+            let how = format!("sudo -u '#{owner}' crmirror doctor");
+            return skipped(format!("{} is of user {owner}; run {how}", path.display()));
+        }
+        Owner::Unknown(error) => {
+            return skipped(format!("{}: {error}; run as root", path.display()));
+        }
     }
     let directory = path.to_owned();
     match within(OPEN_LIMIT, move || examined(&directory)) {

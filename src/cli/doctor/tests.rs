@@ -1,8 +1,18 @@
-//! Invented trees of `/sys` and `/proc`, for the unit tests of what reads them.
+//! For the unit tests: what a finding has to be, and invented trees of `/sys` and `/proc`.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
+
+use super::finding::{Finding, State};
+
+/// It is of this state, says this, and what to do about it when something is wrong.
+pub(super) fn assert_finding(finding: &Finding, state: State, part: &str) {
+    assert_eq!(finding.state, state, "{finding:?}");
+    assert!(finding.line().contains(part), "{part}: {finding:?}");
+    let is_told = matches!(state, State::Ok | State::Skipped) || !finding.to_do.is_empty();
+    assert!(is_told, "{finding:?}");
+}
 
 /// A directory of invented files, removed when it is dropped.
 pub(super) struct Tree(PathBuf);

@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use crate::cli::program::Ran;
+
 /// How often a trial may be broken off, by a power cut or otherwise, before the binary is taken to
 /// be the reason: once can be chance.
 const TRIALS_LIMIT: u64 = 2;
@@ -64,31 +66,6 @@ pub(super) fn begin(known: &Known<'_>) -> Begin {
             )),
             None => Begin::Examine,
         },
-    }
-}
-
-/// How a program that was run ended.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Ran {
-    /// With 0, having printed this.
-    Done(String),
-    /// Otherwise: how, and the last line of what it said.
-    Failed(String),
-    /// It did not end in time.
-    Late(Duration),
-    /// It could not be started.
-    NotStarted(String),
-}
-
-impl Ran {
-    /// Why this is no success.
-    pub(super) fn trouble(&self) -> Option<String> {
-        match self {
-            Ran::Done(_) => None,
-            Ran::Failed(how) => Some(how.clone()),
-            Ran::Late(limit) => Some(format!("it did not end within {} s", limit.as_secs())),
-            Ran::NotStarted(why) => Some(format!("it cannot be started: {why}")),
-        }
     }
 }
 

@@ -17,7 +17,6 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::decide::Works;
-use crate::cli::held;
 use crate::error::Failure;
 use crate::store::file;
 
@@ -66,7 +65,7 @@ impl Keep {
         let cannot = |error: io::Error| cannot_write(directory, &error);
         let made = DirBuilder::new().recursive(true).mode(0o755).create(directory);
         made.map_err(cannot)?;
-        let lock = held(&directory.join("lock")).map_err(cannot)?;
+        let lock = file::lock(&directory.join("lock")).map_err(cannot)?;
         let lock = lock.ok_or_else(|| Failure::failed("another update is running: let it end"))?;
         let notes = read_notes(&directory.join("notes.json"));
         Ok(Keep { directory: directory.to_owned(), notes, _lock: lock })

@@ -229,6 +229,9 @@ fn a_channel_that_upstream_has_not_or_not_so() {
     check(&place, 0, "channel", "warn", &["any more", "crmirror run"]);
     place.upstream().accounts.withhold("ZohoCRM.notifications.ALL");
     place.start();
+    place.until("the daemon is denied its channel", |place| {
+        (place.status()["channel"]["state"] == "denied").then_some(())
+    });
     check(&place, 1, "channel", "fail", &["OAUTH_SCOPE_MISMATCH", "ZohoCRM.notifications.ALL"]);
 }
 
