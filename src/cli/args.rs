@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use lexopt::prelude::{Long, Short, Value};
 
-use crate::config::{DEFAULT_PATH, duration};
+use crate::config::DEFAULT_PATH;
 use crate::error::Failure;
 use crate::mirror::criteria::Criteria;
 use crate::mirror::record::{FieldName, ModuleName, RecordId};
+use crate::mirror::span::duration;
 use crate::secret::Secret;
 
 /// What the person wants.

@@ -31,7 +31,6 @@ pub use self::sections::{
     CHANNEL_EVENTS_LIMIT, CREDITS_FLOOR, CREDITS_LIMIT, FIELDS_LIMIT, SHORTEST_LIFETIME,
     SOCKET_PATH_LIMIT,
 };
-pub use self::values::{LONGEST_DURATION, duration};
 
 /// Where the configuration is looked for without `--config`.
 pub const DEFAULT_PATH: &str = "/etc/crmirror/crmirror.toml";

@@ -12,7 +12,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::Problem;
-use super::values::shown;
+use crate::mirror::span::shown;
 
 /// The file and what it holds, for telling where something stands.
 #[derive(Clone, Copy)]

@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use super::notify_url::NotifyUrl;
 use super::section::{Findings, Section};
-use super::values::{self, duration_text, shown};
+use super::values;
 use super::{Callbacks, CatchUp, Channel, Config, Local, Module, Operation, Tls, Upstream};
 use crate::mirror::record::{FieldName, ModuleName};
+use crate::mirror::span::{self, duration_text, shown};
 use crate::mirror::version::ApiVersion;
 
 /// Shortest life of a channel that can be asked for: renewed at half of it, a shorter one would
@@ -153,7 +154,7 @@ fn channel(section: &mut Section<'_>, version: Option<ApiVersion>) -> Option<Cha
 }
 
 fn lifetime(text: &str) -> Result<Duration, String> {
-    let span = values::duration(text)?;
+    let span = span::duration(text)?;
     if span < SHORTEST_LIFETIME {
         let shortest = duration_text(SHORTEST_LIFETIME);
         return Err(format!(
@@ -259,8 +260,8 @@ fn refuse_one_port_for_both(section: &mut Section<'_>, callbacks: SocketAddr, lo
 }
 
 fn catch_up(section: &mut Section<'_>) -> Option<CatchUp> {
-    let every = section.text_or("every", DEFAULT_EVERY, values::duration);
-    let sweep_every = section.text_or("sweep_every", DEFAULT_SWEEP_EVERY, values::duration);
+    let every = section.text_or("every", DEFAULT_EVERY, span::duration);
+    let sweep_every = section.text_or("sweep_every", DEFAULT_SWEEP_EVERY, span::duration);
     let credits_per_day = section.number("credits_per_day", CREDITS).unwrap_or(DEFAULT_CREDITS);
     let (every, sweep_every) = (every?, sweep_every?);
     if sweep_every < every {
@@ -321,7 +322,7 @@ fn module(section: &mut Section<'_>) -> Option<Module> {
     let operations = section.texts("operations", values::operation);
     let fields = section.texts("fields", field_name);
     let whole_records = section.flag("whole_records").unwrap_or(false);
-    let refresh_every = section.text("refresh_every", values::duration);
+    let refresh_every = section.text("refresh_every", span::duration);
     if refresh_every.is_some_and(|every| every < SHORTEST_REFRESH) {
         section.wrong("refresh_every", "every refresh reads all records; write 1h or more");
     }

@@ -17,6 +17,7 @@ pub mod origin;
 pub mod planner;
 pub mod record;
 pub mod scan;
+pub mod span;
 pub mod time;
 pub mod trouble;
 pub mod version;
