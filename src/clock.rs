@@ -1,6 +1,6 @@
 //! The only file that reads clocks.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::mirror::time::{Tick, UpstreamTime};
 
@@ -25,8 +25,11 @@ impl Clock for DeviceClock {
     }
 
     fn wall(&self) -> UpstreamTime {
-        let time = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-        UpstreamTime::from_unix(time.tv_sec)
+        let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+        UpstreamTime::from_unix(match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(since) => seconds(since),
+            Err(before) => -seconds(before.duration()),
+        })
     }
 }
 

@@ -11,6 +11,7 @@
 //! - `doctor`: what is said of each fault, and what to do. `bundle`: what may be sent to others.
 //! - `install`: placed and removed, in a directory of its own. `update`: a binary is replaced.
 //! - `secrets`: what is never printed. `ending`: SIGTERM. `full_disk`: while all of it goes on.
+//! - `wrong_clock`: decades off at the start, and jumps.
 
 mod accepted;
 mod bootstrap;
@@ -38,6 +39,7 @@ mod trouble;
 mod update;
 mod verbatim;
 mod versions;
+mod wrong_clock;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
