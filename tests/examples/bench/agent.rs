@@ -48,6 +48,8 @@ pub(crate) struct Stage {
     /// Where upstream answers.
     pub(crate) loopback: Loopback,
     pub(crate) home: Home,
+    /// From the start of its process until the agent answered its first read.
+    pub(crate) first_read: Duration,
     child: Option<Child>,
 }
 
@@ -58,7 +60,8 @@ impl Stage {
         fill(&mut lock(&upstream));
         let loopback = Loopback::start(Arc::clone(&upstream));
         let home = Home::at(&bench.directory.join(format!("{:016x}", fastrand::u64(..))), true)?;
-        Ok(Stage { upstream, loopback, home, child: None })
+        let first_read = Duration::ZERO;
+        Ok(Stage { upstream, loopback, home, first_read, child: None })
     }
 
     /// Starts the agent, with or without a store from before; returns when it answers.
@@ -71,6 +74,7 @@ impl Stage {
         };
         self.home.furnish(&self.loopback.origin(), &wishes)?;
         self.home.release();
+        let began = Instant::now();
         let child = Command::new(std::env::current_exe()?)
             .arg(ARGUMENT)
             .arg(self.home.configuration())
@@ -78,7 +82,11 @@ impl Stage {
             .stdout(Stdio::null())
             .spawn()?;
         self.child = Some(child);
-        self.wait_for(|stage| Ok(stage.ask("/healthz").is_ok_and(|(status, _)| status == 200)))
+        let read = "/crm/v2/Leads?per_page=1";
+        let answers = |stage: &Stage| stage.ask(read).is_ok_and(|(status, _)| status < 300);
+        self.wait_for(|stage| Ok(answers(stage)))?;
+        self.first_read = began.elapsed();
+        Ok(())
     }
 
     /// Waits until everything is mirrored.
