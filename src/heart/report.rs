@@ -41,6 +41,7 @@ impl Heart {
                 Upstream::Denied => "denied",
             },
             last_error: self.planner.trouble(),
+            taken: self.line.tick(),
             upstream_time: self.line.told_now(),
             channel: self.channel_report(),
             oldest_waiting: self.planner.waiting().oldest(),

@@ -21,6 +21,8 @@ pub struct Report {
     pub upstream: &'static str,
     /// What last went wrong and is not mended.
     pub last_error: Option<String>,
+    /// Our clock at that turn.
+    pub taken: Tick,
     /// What upstream's clock showed at that turn.
     pub upstream_time: Option<UpstreamTime>,
     /// The channel.
@@ -37,6 +39,13 @@ pub struct Report {
     pub modules: BTreeMap<ModuleName, Ledger>,
     /// Pages that were read since the start.
     pub pages: u64,
+}
+
+impl Report {
+    /// What upstream's clock shows now, if it is known.
+    pub fn upstream_now(&self, now: Tick) -> Option<UpstreamTime> {
+        Some(self.upstream_time?.after(now.since(self.taken)))
+    }
 }
 
 /// How the channel stands.

@@ -80,6 +80,9 @@ pub enum Input {
         /// What is to be looked at.
         kind: ScanKind,
     },
+    /// A reader wants a newer proof of this module. Unlike a person who asks for a catch-up, he does
+    /// not end a pause after trouble: he may be a program that asks again and again.
+    NewerProofAsked(ModuleName),
     /// A callback had to be turned away: what it would have said is to be found by a catch-up.
     TurnedAway,
     /// Somebody asks for the channel to be renewed now.
@@ -285,6 +288,11 @@ impl Planner {
                     plan.lane.clear();
                 }
                 self.line.clear();
+            }
+            Input::NewerProofAsked(module) => {
+                if let Some(plan) = self.modules.get_mut(&module) {
+                    plan.want(ScanKind::CatchUp);
+                }
             }
             Input::TurnedAway => {
                 self.modules.values_mut().for_each(|plan| plan.want(ScanKind::CatchUp));

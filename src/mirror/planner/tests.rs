@@ -294,6 +294,24 @@ fn who_asks_for_a_sweep_gets_the_whole_listed() {
 }
 
 #[test]
+fn a_reader_gets_a_newer_proof_but_ends_no_pause() {
+    let mut talk = Talk::new(false, &["Deals", "Leads"]);
+    talk.run();
+    let asked = || Input::NewerProofAsked(name("Leads"));
+    talk.planner.hear(asked(), talk.now);
+    talk.planner.hear(asked(), talk.now);
+    assert_eq!(talk.run(), ["page Leads", "finish Leads"], "once for both");
+    talk.planner.hear(asked(), talk.now);
+    talk.action();
+    talk.answer(unreachable());
+    talk.planner.hear(asked(), talk.now);
+    assert!(matches!(talk.next(), Next::WaitUntil(_)), "upstream is left alone for a while");
+    let person = Input::SyncAsked { module: None, kind: ScanKind::CatchUp };
+    talk.planner.hear(person, talk.now);
+    assert!(matches!(talk.next(), Next::Do(_)));
+}
+
+#[test]
 fn a_gap_in_the_channel_makes_every_module_catch_up() {
     let mut talk = Talk::new(true, &["Leads"]);
     talk.run();
