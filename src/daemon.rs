@@ -178,6 +178,7 @@ impl Doors {
     ) -> Result<Doors, Failure> {
         let modules: Vec<ModuleName> = config.modules.iter().map(|m| m.name.clone()).collect();
         let mut gates = Vec::new();
+        let mut tellers = Vec::new();
         let mut halls = Vec::new();
 
         let mut local = Local::new(
@@ -196,7 +197,10 @@ impl Doors {
         let hall = open_hall(LOCAL_WORKERS, Arc::new(move |asked| local.respond(asked)))?;
         let limits = Limits { one_peer: true, ..Limits::default() };
         for listener in sockets::local(config, passed)? {
-            gates.push(open_gate(listener, None, limits.clone(), &hall)?);
+            let gate = open_gate(listener, None, limits.clone(), &hall)?;
+            let door = if gate.address().is_some() { "local" } else { "socket" };
+            tellers.push((door, gate.teller()));
+            gates.push(gate);
         }
         halls.push(hall);
 
@@ -222,12 +226,16 @@ impl Doors {
                 // that of this device: whoever leads strangers there is a tunnel or a proxy too.
                 let one_peer = callbacks.behind_proxy || listener.is_on_loopback();
                 let limits = Limits { one_peer, ..Limits::default() };
-                gates.push(open_gate(listener, tls.clone(), limits, &hall)?);
+                let gate = open_gate(listener, tls.clone(), limits, &hall)?;
+                tellers.push(("callbacks", gate.teller()));
+                gates.push(gate);
             }
             halls.push(hall);
         } else {
             sockets::warn_of_idle_callbacks(passed);
         }
+        // Opened once in a process: nothing was told before.
+        let _ = board.meters.doors.set(tellers);
         Ok(Doors { gates, halls })
     }
 

@@ -34,3 +34,4 @@ pub mod store;
 pub mod systemd;
 pub mod upstream;
 pub mod vitals;
+pub mod wear;

@@ -6,6 +6,7 @@ use crmirror::cli::{self, args};
 use crmirror::error::Exit;
 
 fn main() -> ExitCode {
+    crmirror::wear::open_account();
     crmirror::secret::keep_out_of_dumps();
     crmirror::memory::give_back_large_pieces();
     crmirror::logger::start(std::env::var("RUST_LOG").ok().as_deref());

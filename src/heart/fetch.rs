@@ -45,6 +45,7 @@ impl Heart {
             commit.released.push(*id);
         }
         self.commit(commit)?;
+        self.board.meters.arrive(&fetch.settles, self.line.tick());
         Ok(Outcome::Fetched)
     }
 
@@ -63,6 +64,7 @@ impl Heart {
             });
         }
         self.commit(commit)?;
+        self.board.meters.give_up(&fetch.settles);
         Ok(Outcome::SetAside)
     }
 

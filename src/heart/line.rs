@@ -31,17 +31,25 @@ const KEPT_TOKEN_LIFE: Duration = Duration::from_secs(3600);
 /// each module.
 const CHANNEL_PAGES_LIMIT: u32 = 10;
 
-/// A transport that leaves a mark while a call is in the air.
+/// A transport that leaves a mark while a call is in the air, and notes how long it took.
 pub(super) struct Marked {
     pub(super) transport: Arc<dyn Transport>,
     pub(super) board: Arc<Board>,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl Transport for Marked {
     fn send(&self, request: &Request) -> Result<Reply, TransportError> {
         self.board.heart.enter(Stage::Calling);
+        let asked = self.clock.tick();
         let reply = self.transport.send(request);
+        let took = self.clock.tick().since(asked);
         self.board.heart.enter(Stage::Working);
+        let meters = &self.board.meters;
+        match &reply {
+            Ok(_) => meters.answered_call.add(took),
+            Err(_) => meters.unanswered_call.add(took),
+        }
         reply
     }
 }

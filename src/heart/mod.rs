@@ -174,7 +174,8 @@ impl Heart {
         let modules = load_modules(config, &store)?;
         let inbox = take_over_inbox(&store, &modules)?;
         let spent = store.spending()?;
-        let transport = Arc::new(Marked { transport, board: Arc::clone(&board) });
+        let transport =
+            Arc::new(Marked { transport, board: Arc::clone(&board), clock: Arc::clone(&clock) });
         let mut line = Line::new(config, credentials, transport, clock, &identity, spent);
         let proved = modules.values().filter_map(|module| module.ledger.complete_through);
         proved.for_each(|proved| line.note_stamp(proved));
@@ -281,7 +282,9 @@ impl Heart {
     /// Commits, and remembers the ledger as committed.
     fn commit(&mut self, commit: Commit) -> Result<Vec<InboxItem>, StoreError> {
         let (module, ledger) = (commit.module.clone(), commit.ledger.clone());
+        let began = self.line.tick();
         let committed = self.store.commit(commit)?;
+        self.board.meters.commit.add(self.line.tick().since(began));
         if let Some(module) = self.modules.get_mut(&module) {
             module.ledger = ledger;
         }

@@ -1,4 +1,5 @@
-//! What the heart publishes and the listeners read: the report, and whom to let in.
+//! What the heart publishes and the listeners read: the report, and whom to let in. What both
+//! count and measure is here too.
 //!
 //! Readers take a snapshot and go; nobody waits for the heart, and the heart waits for nobody.
 
@@ -13,6 +14,9 @@ use crate::mirror::record::{ChannelId, ModuleName};
 use crate::mirror::time::{Tick, UpstreamTime};
 use crate::secret::Secret;
 use crate::vitals::Pulse;
+
+use super::declined::{Declined, DeclinedCounts};
+use super::meters::Meters;
 
 /// How things stand, as of the heart's last turn.
 #[derive(Clone, Debug, Default)]
@@ -78,7 +82,7 @@ pub struct Admission {
 #[derive(Debug, Default)]
 pub struct Counters {
     accepted: AtomicU64,
-    refused: AtomicU64,
+    refused: DeclinedCounts,
     duplicate: AtomicU64,
 }
 
@@ -90,14 +94,20 @@ impl Counters {
     }
 
     /// One more was turned away.
-    pub fn count_refused(&self) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
+    pub fn count_refused(&self, why: Declined) {
+        self.refused.add(why);
+    }
+
+    /// How many were turned away, by reason.
+    pub fn refused(&self) -> [(Declined, u64); Declined::ALL.len()] {
+        self.refused.each()
     }
 
     /// Acknowledged, turned away, and repetitions among the acknowledged.
     pub fn read(&self) -> (u64, u64, u64) {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        (read(&self.accepted), read(&self.refused), read(&self.duplicate))
+        let refused = self.refused().iter().map(|(_, count)| count).sum();
+        (read(&self.accepted), refused, read(&self.duplicate))
     }
 }
 
@@ -109,6 +119,8 @@ pub struct Board {
     stopped: RwLock<Option<String>>,
     /// What became of callbacks.
     pub callbacks: Counters,
+    /// How long things take, and who comes to the doors.
+    pub meters: Meters,
     /// The mark of the heart.
     pub heart: Pulse,
 }

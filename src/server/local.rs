@@ -17,6 +17,8 @@ use crate::store::Store;
 
 use super::asked::{Asked, Peer};
 use super::board::Board;
+use super::metrics;
+use super::page;
 use super::query::{BadParameter, Parameters, Target};
 use super::reply::Reply;
 use super::status;
@@ -95,7 +97,7 @@ impl Local {
                 Err(Reply::error(421, "MISDIRECTED", message))
             }
             // No page can know the token, under whatever name it reaches us: the host is no matter.
-            Some(token) if shows(asked, token) || is_look_at_health(asked) => Ok(()),
+            Some(token) if shows(asked, token) || is_for_everybody(asked) => Ok(()),
             Some(_) => {
                 let message = "show the token of local.token_file: Authorization: Bearer …";
                 let refused = Reply::error(401, "INVALID_TOKEN", message);
@@ -111,7 +113,12 @@ impl Local {
             (_, ["crm", version, ..]) if !is_version(version) => {
                 Reply::error(404, "INVALID_URL_PATTERN", "upstream has the versions v2 to v8")
             }
-            ("GET" | "HEAD", ["crm", _, path @ ..]) => self.read(path, parameters, asked),
+            ("GET" | "HEAD", ["crm", _, path @ ..]) => {
+                let asked_at = self.clock.tick();
+                let reply = self.read(path, parameters, asked);
+                self.board.meters.read.add(self.clock.tick().since(asked_at));
+                reply
+            }
             (_, ["crm", _, ..]) => method_not_allowed("GET"),
             ("GET" | "HEAD", ["status"]) => self.plain(parameters, || {
                 status::status(&self.store, &self.board, self.started, self.clock.tick())
@@ -122,13 +129,15 @@ impl Local {
             ("GET" | "HEAD", ["readyz"]) => {
                 self.plain(parameters, || status::readiness(&self.board))
             }
+            ("GET" | "HEAD", ["metrics"]) => self.plain(parameters, || {
+                metrics::metrics(&self.store, &self.board, self.started, self.clock.tick())
+            }),
+            ("GET" | "HEAD", [""]) => self.plain(parameters, page::page),
             ("POST", ["sync"]) => self.command(asked, || self.sync(parameters)),
             ("POST", ["channel"]) => self.command(asked, || self.channel(parameters)),
-            (_, ["status" | "healthz" | "readyz"]) => method_not_allowed("GET"),
+            (_, ["status" | "healthz" | "readyz" | "metrics" | ""]) => method_not_allowed("GET"),
             (_, ["sync" | "channel"]) => method_not_allowed("POST"),
-            (_, [""]) => not_yet("the status page"),
             (_, ["changes"]) => not_yet("the change feed"),
-            (_, ["metrics"]) => not_yet("the metrics page"),
             (_, ["oauth", "v2", "token"]) => not_yet("the local token service"),
             _ => Reply::error(404, "INVALID_URL_PATTERN", "nothing is here; README has the list"),
         }
@@ -246,9 +255,10 @@ fn shows(asked: &Asked, token: &Secret) -> bool {
 }
 
 /// Whoever watches over the device asks for its health, which tells nothing of any record, and
-/// needs no token for it.
-fn is_look_at_health(asked: &Asked) -> bool {
-    asked.target == "/healthz"
+/// needs no token for it. Nor does the status page, which is the same for everybody: it asks for
+/// the token itself, since a browser that is given an address has none to show.
+fn is_for_everybody(asked: &Asked) -> bool {
+    matches!(asked.target.as_str(), "/healthz" | "/")
 }
 
 fn is_preflight(asked: &Asked) -> bool {

@@ -18,6 +18,7 @@ use crate::store::{EnqueueError, Store};
 
 use super::asked::Asked;
 use super::board::{Admission, Board};
+use super::declined::Declined;
 use super::forwarded;
 use super::reply::Reply;
 
@@ -70,11 +71,12 @@ impl Reception {
             let reply = Reply::error(405, "INVALID_REQUEST_METHOD", "callbacks are sent by POST");
             return reply.with("Allow", "POST");
         }
+        let came = self.clock.tick();
         let admission = self.board.admission();
         match self.judge(&asked.body, &admission) {
-            Ok(notification) => self.take(&notification),
+            Ok(notification) => self.take(&notification, came),
             Err(refusal) => {
-                self.board.callbacks.count_refused();
+                self.board.callbacks.count_refused(Declined::from(&refusal));
                 log::info!("a callback from {} is refused: {refusal}", self.caller(asked));
                 refused(&refusal)
             }
@@ -100,9 +102,12 @@ impl Reception {
         Notification::judge(body, &known)
     }
 
-    fn take(&self, notification: &Notification) -> Reply {
+    fn take(&self, notification: &Notification, came: Tick) -> Reply {
         match self.store.enqueue(&notification.arrivals()) {
             Ok((durable, items)) => {
+                let on_disk = self.clock.tick();
+                self.board.meters.acknowledgement.add(on_disk.since(came));
+                self.board.meters.set_out(&items, on_disk);
                 if self.turning_away.swap(false, Ordering::Relaxed) {
                     log::info!("callbacks are taken again");
                 }
@@ -111,32 +116,33 @@ impl Reception {
                 Reply::accepted(durable)
             }
             Err(EnqueueError::Full { waiting }) => {
-                self.turn_away(&format!("{waiting} ids wait already"), "the inbox is full")
+                let why = format!("{waiting} ids wait already");
+                self.turn_away(Declined::InboxFull, &why, "the inbox is full")
             }
             Err(error @ EnqueueError::NoRoom { .. }) => {
-                self.turn_away(&error.to_string(), "the disk is full")
+                self.turn_away(Declined::NoRoom, &error.to_string(), "the disk is full")
             }
             Err(EnqueueError::Store(error)) => {
                 log::error!("a callback cannot be kept: {error}");
                 // The heart looks at the store when it is rung, and stops.
                 self.ring(Input::Nothing);
-                self.not_now("the store takes no writes")
+                self.not_now(Declined::StoreFailed, "the store takes no writes")
             }
         }
     }
 
     /// Says 503, and in the log only once until a callback is taken again: upstream sends many,
     /// and the disk that is full may be that of the log.
-    fn turn_away(&self, why: &str, told: &str) -> Reply {
+    fn turn_away(&self, declined: Declined, why: &str, told: &str) -> Reply {
         if !self.turning_away.swap(true, Ordering::Relaxed) {
             log::warn!("callbacks are turned away for now: {why}");
         }
         self.ring(Input::TurnedAway);
-        self.not_now(told)
+        self.not_now(declined, told)
     }
 
-    fn not_now(&self, why: &str) -> Reply {
-        self.board.callbacks.count_refused();
+    fn not_now(&self, declined: Declined, why: &str) -> Reply {
+        self.board.callbacks.count_refused(declined);
         Reply::error(503, "NOT_NOW", why).with("Retry-After", RETRY_AFTER)
     }
 

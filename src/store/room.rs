@@ -64,6 +64,13 @@ impl Store {
         Room::with(self.0.place.free().unwrap_or(u64::MAX))
     }
 
+    /// Bytes that the store's log takes on the disk, the space behind its end with it; none where
+    /// that cannot be asked for.
+    pub fn taken(&self) -> Option<u64> {
+        let stat = fstat(self.0.runway.0.as_ref()?).ok()?;
+        Some(stat.st_blocks as u64 * BLOCK)
+    }
+
     /// Makes sure that so many bytes can be written, whatever others do to the disk meanwhile.
     pub(super) fn check_room(&self, bytes: u64) -> Result<(), StoreError> {
         let long_enough = self.0.runway.extend(bytes);

@@ -10,6 +10,7 @@
 //! - `front_door`: proxies and certificates. `readers`: tokens, sockets, pages, deaf readers.
 //! - `doctor`: what is said of each fault, and what to do. `bundle`: what may be sent to others.
 //! - `install`: placed and removed, in a directory of its own. `update`: a binary is replaced.
+//! - `page`, `scrape`: the status page and the metrics, as they leave the daemon.
 //! - `secrets`: what is never printed. `ending`: SIGTERM. `full_disk`: while all of it goes on.
 //! - `wrong_clock`: decades off at the start, and jumps.
 
@@ -28,9 +29,11 @@ mod install;
 mod kill;
 mod main_road;
 mod no_reads;
+mod page;
 mod readers;
 mod reads;
 mod refused;
+mod scrape;
 mod secrets;
 mod shrinking;
 mod sync;

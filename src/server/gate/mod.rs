@@ -168,6 +168,11 @@ impl Gate {
         self.shared.tally.show(self.floor.count())
     }
 
+    /// Whoever tells these numbers later on.
+    pub fn teller(&self) -> Teller {
+        Teller { floor: Arc::clone(&self.floor), shared: Arc::clone(&self.shared) }
+    }
+
     /// Reads the certificate and its key again now. A bad pair is an error and changes nothing.
     pub fn reload(&self) -> Result<(), GateError> {
         self.shared.certificates.as_ref().map_or(Ok(()), Certificates::reload)
@@ -190,6 +195,26 @@ impl Gate {
 impl Drop for Gate {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Tells a gate's numbers, also to who does not hold the gate.
+#[derive(Clone)]
+pub struct Teller {
+    floor: Arc<Floor>,
+    shared: Arc<Shared>,
+}
+
+impl Teller {
+    /// What was let in and turned away.
+    pub fn counters(&self) -> Counters {
+        self.shared.tally.show(self.floor.count())
+    }
+}
+
+impl fmt::Debug for Teller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.counters().fmt(f)
     }
 }
 

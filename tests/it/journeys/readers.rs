@@ -42,13 +42,14 @@ fn with_a_token_file_readers_show_the_token() {
         assert_eq!((heard.status, &heard.value()["code"]), (401, &"INVALID_TOKEN".into()), "{bad}");
         assert_eq!(heard.header("www-authenticate"), Some("Bearer realm=\"crmirror\""));
     }
-    for target in ["/status", "/readyz", "/crm/v2/Leads", "/nowhere", "/healthz?x=1", "/"] {
+    for target in ["/status", "/readyz", "/crm/v2/Leads", "/nowhere", "/healthz?x=1", "/metrics"] {
         assert_eq!(ask(&place, "GET", target, &[]).status, 401, "{target}");
     }
     for target in ["/sync", "/channel?action=close"] {
         assert_eq!(ask(&place, "POST", target, &[]).status, 401, "{target}");
     }
     assert_eq!(ask(&place, "GET", "/healthz", &[]).status, 200, "health is everybody's");
+    assert_eq!(ask(&place, "GET", "/", &[]).status, 200, "the page asks for the token");
     // By the token, whatever name the device was reached under; without it, none.
     let host = [("Host", "kiosk-7.lan:8687")];
     assert_eq!(place.ask("GET", &one, &host).status, 200);
