@@ -54,6 +54,11 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(60);
 const FIRST_UPKEEP: Duration = Duration::from_secs(5);
 /// Entries that are looked at for old tombstones in one go.
 const TOMBSTONES_A_TIME: usize = 500;
+/// Records that are added to indexes in one go: a millisecond or two on a small device, in which
+/// callbacks wait for the store.
+const INDEXED_A_TIME: usize = 100;
+/// What others have of the store between two goes. A hundred thousand records take ten seconds.
+const BETWEEN_STEPS: Duration = Duration::from_millis(10);
 /// How long a start anew may take before systemd takes it for a failure: the whole store is carried
 /// over, on a slow card.
 const ANEW_LIMIT: Duration = Duration::from_secs(15 * 60);
@@ -73,6 +78,8 @@ pub fn run(config: &Config) -> Result<(), Failure> {
         .map_err(|error| Failure::configuration(error.to_string()))?;
     systemd.status("opening the store");
     let store = open_store(&config.store)?;
+    let indexes = config.modules.iter().map(|module| (module.name.clone(), module.index.clone()));
+    store.set_indexes(&indexes.collect());
     let identity = Identity::open(&config.store).map_err(|e| Failure::failed(e.to_string()))?;
     let clock: Arc<dyn Clock> = Arc::new(DeviceClock);
     let board = Arc::new(Board::default());
@@ -195,6 +202,7 @@ impl Doors {
             local = local.guarded_by(token);
         }
         let hall = open_hall(LOCAL_WORKERS, Arc::new(move |asked| local.respond(asked)))?;
+        let hall = hall.live(store.bell());
         let limits = Limits { one_peer: true, ..Limits::default() };
         for listener in sockets::local(config, passed)? {
             let gate = open_gate(listener, None, limits.clone(), &hall)?;
@@ -280,8 +288,11 @@ fn beat(heart: &mut Heart, rung: &Receiver<Input>, clock: &dyn Clock) -> Option<
 /// Keeps the store small and its backup fresh, for as long as the process lives. It goes by
 /// upstream's clock, since ours may be decades off.
 fn keep_up(store: &Store, board: &Board, ended: &mpsc::Sender<End>) {
+    // Where there are no records yet, that is done at once, and whoever writes goes on with it.
+    build_indexes(store);
     thread::sleep(FIRST_UPKEEP);
     loop {
+        build_indexes(store);
         let report = board.report();
         let Some(now) = report.upstream_time else {
             thread::sleep(FIRST_UPKEEP);
@@ -307,6 +318,20 @@ fn keep_up(store: &Store, board: &Board, ended: &mpsc::Sender<End>) {
             }
         }
         thread::sleep(UPKEEP_EVERY);
+    }
+}
+
+/// Builds the indexes that are missing, and leaves the store to others between any two steps.
+fn build_indexes(store: &Store) {
+    loop {
+        match store.build_indexes(INDEXED_A_TIME) {
+            Ok(true) => thread::sleep(BETWEEN_STEPS),
+            Ok(false) => return,
+            Err(error) => {
+                log::warn!("{error}");
+                return;
+            }
+        }
     }
 }
 
@@ -383,8 +408,8 @@ fn stop(doors: &Doors, store: &Store, give_up: impl FnOnce()) {
     thread::scope(|scope| {
         scope.spawn(|| {
             doors.close();
-            // Nothing depends on this flush; it only spares the next start some fetching.
-            let _ = store.flush();
+            // Nothing depends on this; it only spares the next start some fetching.
+            let _ = store.settle();
             let _ = done.send(());
         });
         if waits.recv_timeout(STOP_LIMIT).is_err() {

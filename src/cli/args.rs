@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use lexopt::prelude::{Long, Short, Value};
 
@@ -10,8 +9,13 @@ use crate::config::DEFAULT_PATH;
 use crate::error::Failure;
 use crate::mirror::criteria::Criteria;
 use crate::mirror::record::{FieldName, ModuleName, RecordId};
-use crate::mirror::span::duration;
 use crate::secret::Secret;
+
+pub use self::export::{Export, Format};
+pub use self::install::{BINARY, Install, KEEP, Update};
+
+mod export;
+mod install;
 
 /// What the person wants.
 #[derive(Debug)]
@@ -52,12 +56,39 @@ pub enum Command {
     },
     /// Show records of the mirror.
     List(List),
+    /// Show what changed in the mirror.
+    Changes(Changes),
+    /// Say how a record came to be here.
+    Explain {
+        /// Its module.
+        module: ModuleName,
+        /// Its id.
+        id: RecordId,
+    },
+    /// Write records of the mirror, for other programs.
+    Export(Export),
+    /// Write the whole mirror, for another device.
+    ExportAll {
+        /// The file.
+        file: PathBuf,
+        /// Replace it.
+        force: bool,
+    },
+    /// Begin with the mirror of another device.
+    Import {
+        /// What `export --all` wrote there.
+        file: PathBuf,
+        /// Set the mirror that is here aside.
+        replace: bool,
+    },
     /// Ask the daemon to catch up now.
     Sync {
         /// The module; all without one.
         module: Option<ModuleName>,
         /// Compare all ids.
         sweep: bool,
+        /// Wait until it is done.
+        wait: bool,
     },
     /// Look at the channel, renew it or close it.
     Channel(ChannelCommand),
@@ -93,41 +124,16 @@ pub struct List {
     pub limit: usize,
 }
 
-/// How a new binary is looked at.
+/// Which changes to show.
 #[derive(Debug)]
-pub struct Update {
-    /// Where it was copied to.
-    pub binary: PathBuf,
-    /// The directory with the binary before and with notes.
-    pub keep: PathBuf,
-    /// From the restart until all works that worked before.
-    pub settle: Duration,
-    /// From the restart until the binary is proved; never shorter than `settle`.
-    pub prove: Duration,
-    /// Forget which binaries were refused, and do nothing else.
-    pub forget: bool,
+pub struct Changes {
+    /// Those after this sequence; without it, from the oldest that is kept.
+    pub since: Option<u64>,
+    /// Only those of this module.
+    pub module: Option<ModuleName>,
+    /// Go on with what changes next.
+    pub follow: bool,
 }
-
-/// What is placed, or removed.
-#[derive(Debug)]
-pub struct Install {
-    /// The directory that stands for `/`; then nothing is started or stopped.
-    pub root: Option<PathBuf>,
-    /// Say what would be done, and do nothing.
-    pub dry_run: bool,
-    /// Remove what the daemon and a person wrote, too.
-    pub purge: bool,
-}
-
-/// Where the binary lies.
-pub const BINARY: &str = "/usr/local/bin/crmirror";
-/// Where an update keeps the binary before.
-pub const KEEP: &str = "/usr/local/lib/crmirror";
-/// Time for a new binary until all works that worked before. With the restart of the old one it
-/// stays below a minute.
-const SETTLE: Duration = Duration::from_secs(45);
-/// Time for a new binary to prove itself.
-const PROVE: Duration = Duration::from_secs(60);
 
 /// What to do with the channel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -157,7 +163,18 @@ Commands:
   list MODULE               records of the mirror
       [--where CRITERIA]    only those that match, e.g. '(Email:equals:a@b.example)'
       [--fields A,B] [--sort FIELD] [--limit N]
-  sync [MODULE] [--sweep]   ask the running daemon to catch up now
+  changes                   what changed in the mirror, the oldest first
+      [--since N]           only after this sequence
+      [--module M]          only of this module
+      [--follow]            and what changes next, until Ctrl-C
+  explain MODULE ID         how a record came to be here: callback, fetch, change, with times
+  export MODULE             all records, for other programs
+      [--format jsonl|csv]  a record a line as upstream wrote it, or comma-separated values
+      [--fields A,B] [--where CRITERIA] [--output FILE] [--excel-safe]
+  export --all FILE         the whole mirror, for another device
+  import FILE [--replace]   begin with the mirror of another device; set the one that is here aside
+  sync [MODULE] [--sweep]   ask the running daemon to catch up now, or to compare all ids
+      [--wait]              wait until it is done
   channel show|renew|close  the channel as upstream sees it; renew it now; close it
   fsck [--repair]           look at the whole store while the daemon is not running; make it
                             anew from what can be read
@@ -175,6 +192,7 @@ Options:
   --config PATH   the configuration (default: /etc/crmirror/crmirror.toml)
   --json          print results as JSON
   --dry-run       say what would be done, and do nothing
+  --force         replace the file that is there
   --root DIR      place and remove in DIR instead of /, and start and stop nothing
   --forget        forget which binaries were refused, so that they are tried again
   --help, --version
@@ -194,7 +212,17 @@ struct Words {
     fields: Option<String>,
     sort: Option<String>,
     limit: Option<String>,
+    since: Option<String>,
+    module: Option<String>,
+    follow: bool,
     sweep: bool,
+    wait: bool,
+    format: Option<String>,
+    output: Option<PathBuf>,
+    all: Option<PathBuf>,
+    excel_safe: bool,
+    force: bool,
+    replace: bool,
     repair: bool,
     bundle: Option<PathBuf>,
     root: Option<PathBuf>,
@@ -230,7 +258,17 @@ fn read(args: impl IntoIterator<Item = OsString>) -> Result<Words, lexopt::Error
             Long("fields") => words.fields = Some(parser.value()?.string_lossless()?),
             Long("sort") => words.sort = Some(parser.value()?.string_lossless()?),
             Long("limit") => words.limit = Some(parser.value()?.string_lossless()?),
+            Long("since") => words.since = Some(parser.value()?.string_lossless()?),
+            Long("module") => words.module = Some(parser.value()?.string_lossless()?),
+            Long("follow") => words.follow = true,
             Long("sweep") => words.sweep = true,
+            Long("wait") => words.wait = true,
+            Long("format") => words.format = Some(parser.value()?.string_lossless()?),
+            Long("output") => words.output = Some(parser.value()?.into()),
+            Long("all") => words.all = Some(parser.value()?.into()),
+            Long("excel-safe") => words.excel_safe = true,
+            Long("force") => words.force = true,
+            Long("replace") => words.replace = true,
             Long("repair") => words.repair = true,
             Long("bundle") => words.bundle = Some(parser.value()?.into()),
             Long("root") => words.root = Some(parser.value()?.into()),
@@ -282,16 +320,26 @@ impl Words {
                 None => Err(usage("login needs --code CODE, from the API console")),
             },
             ["get", module, id] => {
-                let id = id.parse().map_err(|error| usage(&format!("'{id}': {error}")))?;
-                Ok(Command::Get { module: module_name(module)?, id })
+                Ok(Command::Get { module: module_name(module)?, id: record_id(id)? })
             }
             ["get", ..] => Err(usage("get needs a module and an id")),
             ["list", module] => self.list(module),
             ["list", ..] => Err(usage("list needs one module")),
-            ["sync"] => Ok(Command::Sync { module: None, sweep: self.take_sweep() }),
-            ["sync", module] => {
-                Ok(Command::Sync { module: Some(module_name(module)?), sweep: self.take_sweep() })
+            ["changes"] => self.changes(),
+            ["explain", module, id] => {
+                Ok(Command::Explain { module: module_name(module)?, id: record_id(id)? })
             }
+            ["explain", ..] => Err(usage("explain needs a module and an id")),
+            ["export"] => self.export_all(),
+            ["export", module] => self.export(module),
+            ["export", ..] => Err(usage("export needs one module")),
+            ["import", file] => Ok(Command::Import {
+                file: file.into(),
+                replace: std::mem::take(&mut self.replace),
+            }),
+            ["import", ..] => Err(usage("import needs one file")),
+            ["sync"] => Ok(self.sync(None)),
+            ["sync", module] => Ok(self.sync(Some(module_name(module)?))),
             ["fsck"] => Ok(Command::Fsck { repair: std::mem::take(&mut self.repair) }),
             ["update"] => self.update(),
             ["install"] => Ok(Command::Install(self.install())),
@@ -304,58 +352,48 @@ impl Words {
             ["channel", "close"] => Ok(Command::Channel(ChannelCommand::Close)),
             ["channel", ..] => Err(usage("channel is followed by show, renew or close")),
             [
-                "run" | "check" | "doctor" | "status" | "login" | "fsck" | "update" | "install"
-                | "uninstall",
+                "run" | "check" | "doctor" | "status" | "login" | "changes" | "fsck" | "update"
+                | "install" | "uninstall",
                 extra,
                 ..,
             ]
             | ["sync", _, extra, ..] => Err(usage(&format!("'{extra}' is one word too many"))),
-            ["changes" | "export", ..] => {
-                Err(usage(&format!("'{}' is not there yet in this release", words[0])))
-            }
             [other, ..] => Err(usage(&format!("there is no command '{other}'"))),
         }
     }
 
     fn list(&mut self, module: &str) -> Result<Command, Failure> {
-        let criteria = self.criteria.take().map(|text| Criteria::parse(&text)).transpose();
-        let criteria = criteria.map_err(|error| usage(&format!("--where: {error}")))?;
-        let fields = self.fields.take().map(|text| text.split(',').map(field_name).collect());
+        let criteria = self.take_criteria()?;
+        let fields = self.take_fields()?;
         let sort = self.sort.take().map(|text| field_name(&text)).transpose()?;
         let limit = match self.limit.take() {
             None => usize::MAX,
             Some(text) => text.parse().map_err(|_| usage("--limit takes a whole number"))?,
         };
         let module = module_name(module)?;
-        Ok(Command::List(List { module, criteria, fields: fields.transpose()?, sort, limit }))
+        Ok(Command::List(List { module, criteria, fields, sort, limit }))
     }
 
-    fn update(&mut self) -> Result<Command, Failure> {
-        let span = |option: &str, text: Option<String>, usual| match text {
-            Some(text) => duration(&text).map_err(|error| usage(&format!("{option}: {error}"))),
-            None => Ok(usual),
-        };
-        let settle = span("--settle", self.settle.take(), SETTLE)?;
-        let prove = span("--prove", self.prove.take(), PROVE.max(settle))?;
-        if prove < settle {
-            return Err(usage("--prove takes no less than --settle"));
-        }
-        Ok(Command::Update(Update {
-            binary: self.binary.take().unwrap_or_else(|| BINARY.into()),
-            keep: self.keep.take().unwrap_or_else(|| KEEP.into()),
-            settle,
-            prove,
-            forget: std::mem::take(&mut self.forget),
-        }))
+    fn changes(&mut self) -> Result<Command, Failure> {
+        let since = self.since.take().map(|text| text.parse()).transpose();
+        let since = since.map_err(|_| usage("--since takes a sequence: a whole number"))?;
+        let module = self.module.take().map(|name| module_name(&name)).transpose()?;
+        let follow = std::mem::take(&mut self.follow);
+        Ok(Command::Changes(Changes { since, module, follow }))
     }
 
-    fn install(&mut self) -> Install {
-        let dry_run = std::mem::take(&mut self.dry_run);
-        Install { root: self.root.take(), dry_run, purge: false }
+    fn take_criteria(&mut self) -> Result<Option<Criteria>, Failure> {
+        let criteria = self.criteria.take().map(|text| Criteria::parse(&text)).transpose();
+        criteria.map_err(|error| usage(&format!("--where: {error}")))
     }
 
-    fn take_sweep(&mut self) -> bool {
-        std::mem::take(&mut self.sweep)
+    fn take_fields(&mut self) -> Result<Option<Vec<FieldName>>, Failure> {
+        self.fields.take().map(|text| text.split(',').map(field_name).collect()).transpose()
+    }
+
+    fn sync(&mut self, module: Option<ModuleName>) -> Command {
+        let sweep = std::mem::take(&mut self.sweep);
+        Command::Sync { module, sweep, wait: std::mem::take(&mut self.wait) }
     }
 
     /// An option that the command does not read is a mistake of the person's, who is to know.
@@ -369,7 +407,17 @@ impl Words {
             ("--fields", self.fields.is_some()),
             ("--sort", self.sort.is_some()),
             ("--limit", self.limit.is_some()),
+            ("--since", self.since.is_some()),
+            ("--module", self.module.is_some()),
+            ("--follow", self.follow),
             ("--sweep", self.sweep),
+            ("--wait", self.wait),
+            ("--format", self.format.is_some()),
+            ("--output", self.output.is_some()),
+            ("--all", self.all.is_some()),
+            ("--excel-safe", self.excel_safe),
+            ("--force", self.force),
+            ("--replace", self.replace),
             ("--repair", self.repair),
             ("--bundle", self.bundle.is_some()),
             ("--root", self.root.is_some()),
@@ -392,6 +440,10 @@ fn module_name(text: &str) -> Result<ModuleName, Failure> {
     ModuleName::parse(text).map_err(|error| usage(&format!("module {error}")))
 }
 
+fn record_id(text: &str) -> Result<RecordId, Failure> {
+    text.parse().map_err(|error| usage(&format!("'{text}': {error}")))
+}
+
 fn field_name(text: &str) -> Result<FieldName, Failure> {
     FieldName::parse(text.trim()).map_err(|error| usage(&format!("field {error}")))
 }
@@ -401,50 +453,4 @@ fn usage(what: &str) -> Failure {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(line: &str) -> Result<Args, Failure> {
-        parse(line.split_whitespace().map(OsString::from))
-    }
-
-    #[test]
-    fn options_stand_anywhere() {
-        for line in ["--config /a --json get Leads 7", "get Leads 7 --json --config=/a"] {
-            let args = read(line).unwrap();
-            assert_eq!((args.config, args.json), (PathBuf::from("/a"), true));
-            assert!(matches!(args.command, Command::Get { id, .. } if id == RecordId::new(7)));
-        }
-    }
-
-    #[test]
-    fn mistakes_are_named_and_end_with_usage() {
-        for (line, part) in [
-            ("", "a command is missing"),
-            ("fly", "no command 'fly'"),
-            ("get Leads", "get needs a module and an id"),
-            ("get Leads seven", "'seven'"),
-            ("get ../x 7", "module"),
-            ("list", "list needs one module"),
-            ("list Leads --limit many", "--limit"),
-            ("list Leads --where (x", "--where"),
-            ("list Leads --fields A,,B", "field"),
-            ("status --limit 3", "--limit does not go"),
-            ("status --repair", "--repair does not go"),
-            ("check --bundle x", "--bundle does not go"),
-            ("doctor now", "'now'"),
-            ("login", "--code"),
-            ("channel", "show, renew or close"),
-            ("run now", "'now'"),
-            ("install --purge", "--purge does not go"),
-            ("update --settle soon", "--settle"),
-            ("update --settle 9s --prove 8s", "no less"),
-            ("--loud run", "--loud"),
-            ("--config", "--config"),
-        ] {
-            let failure = read(line).err().unwrap_or_else(|| panic!("{line}"));
-            assert_eq!(failure.exit, crate::error::Exit::Usage, "{line}");
-            assert!(failure.message.contains(part), "{line}: {}", failure.message);
-        }
-    }
-}
+mod tests;

@@ -55,7 +55,7 @@ const END: [&[&str]; 5] = [
 const ENDED: &[&str] = &["systemctl", "daemon-reload"];
 
 /// What the daemon makes in the directory of its store.
-const STATE: [&str; 10] = [
+const STATE: [&str; 13] = [
     "mirror.sled",
     "mirror.sled.new",
     "mirror.sled.old",
@@ -65,6 +65,9 @@ const STATE: [&str; 10] = [
     "ballast",
     "condemned",
     "oversized",
+    "numbers",
+    "replacing",
+    "replaced",
     "lock",
 ];
 

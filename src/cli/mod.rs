@@ -1,21 +1,29 @@
 //! The commands that are not the daemon itself, and how they show what they found.
 
 pub mod args;
+mod changes;
 mod channel;
 mod check;
 mod client;
 mod doctor;
+mod explain;
+mod export;
 mod fsck;
 mod install;
 mod login;
 mod program;
+mod progress;
 mod read;
+mod seed;
+mod source;
 mod status;
+mod sync;
 pub mod table;
 mod update;
 
 use std::fs;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -50,7 +58,14 @@ pub fn run(args: Args) -> Result<(), Failure> {
         Command::Status => status::run(&config, args.json),
         Command::Get { module, id } => read::get(&config, &module, id, args.json),
         Command::List(list) => read::list(&config, &list, args.json),
-        Command::Sync { module, sweep } => status::sync(&config, module.as_ref(), sweep, args.json),
+        Command::Changes(wanted) => changes::run(&config, &wanted, args.json),
+        Command::Explain { module, id } => explain::run(&config, &module, id, args.json),
+        Command::Export(options) => export::run(&config, &options, args.json),
+        Command::ExportAll { file, force } => seed::export(&config, &file, force, args.json),
+        Command::Import { file, replace } => seed::import(&config, &file, replace, args.json),
+        Command::Sync { module, sweep, wait } => {
+            sync::run(&config, module.as_ref(), sweep, wait, args.json)
+        }
         Command::Fsck { repair } => fsck::run(&config.store, repair, args.json),
         Command::Channel(command) => channel::run(&config, command, args.json),
         Command::Check
@@ -76,7 +91,12 @@ fn print(text: &str) -> Result<(), Failure> {
 
 /// The width of the terminal that the result is printed on; `None` for a file or a pipe.
 fn terminal_width() -> Option<usize> {
-    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    width_of(std::io::stdout())
+}
+
+/// The width of a terminal; `None` for a file or a pipe.
+fn width_of(terminal: impl AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(terminal).ok()?;
     (size.ws_col > 0).then_some(size.ws_col.into())
 }
 

@@ -2,26 +2,18 @@
 //! store itself when none runs.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
 use crate::config::Config;
-use crate::daemon::open_store;
 use crate::error::Failure;
-use crate::mirror::record::{Entry, FieldName, ModuleName, Record, RecordId};
-use crate::mirror::scan::More;
-use crate::store::{Store, StoreError};
-use crate::upstream::records;
-use crate::upstream::verdict::{Verdict, judge};
+use crate::mirror::record::{FieldName, ModuleName, Record, RecordId};
 
 use super::args::List;
-use super::client::{Daemon, refused};
+use super::source::{Source, fields_of};
 use super::table::Table;
 use super::{print, terminal_width};
 
-/// Records that are read in one go.
-const PAGE: usize = 200;
 /// Fields by which people know a record, shown in a table where it has them.
 const TELLING: [&str; 10] = [
     "Full_Name",
@@ -36,12 +28,6 @@ const TELLING: [&str; 10] = [
     "Modified_Time",
 ];
 
-/// Where the mirror is read.
-enum Source {
-    Daemon(Daemon),
-    Store(Store),
-}
-
 /// Shows one record.
 pub(super) fn get(
     config: &Config,
@@ -49,8 +35,7 @@ pub(super) fn get(
     id: RecordId,
     json: bool,
 ) -> Result<(), Failure> {
-    is_mirrored(config, module)?;
-    let record = Source::of(config)?.record(module, id)?.ok_or_else(|| {
+    let record = Source::of_module(config, module)?.record(module, id)?.ok_or_else(|| {
         Failure::failed(format!("{module}/{id} is not in the mirror, or was deleted"))
     })?;
     if json {
@@ -66,12 +51,12 @@ pub(super) fn get(
 
 /// Shows records.
 pub(super) fn list(config: &Config, list: &List, json: bool) -> Result<(), Failure> {
-    is_mirrored(config, &list.module)?;
+    let source = Source::of_module(config, &list.module)?;
     let mut records = Vec::new();
     let matches = |record: &Record| list.criteria.as_ref().is_none_or(|c| c.matches(record));
     // Sorted, the first few may be anywhere; unsorted, they come first.
     let enough = if list.sort.is_some() { usize::MAX } else { list.limit };
-    Source::of(config)?.each(&list.module, &mut |record| {
+    source.each(&list.module, &mut |record| {
         if records.len() < enough && matches(&record) {
             records.push(record);
         }
@@ -84,7 +69,11 @@ pub(super) fn list(config: &Config, list: &List, json: bool) -> Result<(), Failu
         records = keyed.into_iter().map(|(_, record)| record).collect();
     }
     records.truncate(list.limit);
-    if json { print_json(&records, list.fields.as_deref()) } else { print_table(&records, list) }
+    match (json, records.is_empty()) {
+        (true, _) => print_json(&records, list.fields.as_deref()),
+        (false, true) => print("no records\n"),
+        (false, false) => print_table(&records, list),
+    }
 }
 
 fn print_json(records: &[Record], fields: Option<&[FieldName]>) -> Result<(), Failure> {
@@ -119,93 +108,6 @@ fn print_table(records: &[Record], list: &List) -> Result<(), Failure> {
         table.push([id.as_str()].into_iter().chain(cells.iter().map(String::as_str)));
     }
     print(&table.render(terminal_width()))
-}
-
-fn is_mirrored(config: &Config, module: &ModuleName) -> Result<(), Failure> {
-    if config.modules.iter().any(|configured| configured.name == *module) {
-        return Ok(());
-    }
-    let names: Vec<&str> = config.modules.iter().map(|module| module.name.as_str()).collect();
-    Err(Failure::usage(format!("{module} is not mirrored; the modules are {}", names.join(", "))))
-}
-
-impl Source {
-    fn of(config: &Config) -> Result<Source, Failure> {
-        let daemon = Daemon::of(config)?;
-        match daemon.get("/healthz") {
-            Some(_) => Ok(Source::Daemon(daemon)),
-            None => Ok(Source::Store(open_store(&config.store)?)),
-        }
-    }
-
-    fn record(&self, module: &ModuleName, id: RecordId) -> Result<Option<Record>, Failure> {
-        match self {
-            Source::Daemon(daemon) => {
-                let (records, _) = ask(daemon, &format!("/crm/v2/{module}/{id}"))?;
-                Ok(records.into_iter().next())
-            }
-            Source::Store(store) => match store.entry(module, id).map_err(unreadable)? {
-                Some(stored) => match stored.entry {
-                    Entry::Live(record) => Ok(Some(record)),
-                    Entry::Tombstone { .. } => Ok(None),
-                },
-                None => Ok(None),
-            },
-        }
-    }
-
-    /// Hands over each record of the module, the newest id first, for as long as it is wanted.
-    fn each(
-        &self,
-        module: &ModuleName,
-        take: &mut dyn FnMut(Record) -> bool,
-    ) -> Result<(), Failure> {
-        let mut token = String::new();
-        let mut below = None;
-        loop {
-            let (records, more) = match self {
-                Source::Daemon(daemon) => {
-                    let target = format!("/crm/v2/{module}?per_page={PAGE}{token}");
-                    ask(daemon, &target)?
-                }
-                Source::Store(store) => {
-                    let records = store.live_below(module, below, PAGE).map_err(unreadable)?;
-                    let more = if records.len() < PAGE { More::Last } else { More::Next };
-                    (records, more)
-                }
-            };
-            below = records.last().map(Record::id);
-            if !records.into_iter().all(&mut *take) {
-                return Ok(());
-            }
-            match more {
-                More::Last => return Ok(()),
-                More::Next => {}
-                More::Token(next) => token = format!("&page_token={next}"),
-            }
-        }
-    }
-}
-
-fn ask(daemon: &Daemon, target: &str) -> Result<(Vec<Record>, More), Failure> {
-    let reply = daemon.get(target).ok_or_else(|| daemon.absent())?;
-    match judge(&reply) {
-        Ok(verdict @ (Verdict::Content(_) | Verdict::Nothing)) => {
-            records::parse(verdict).map_err(|trouble| Failure::failed(trouble.why()))
-        }
-        Err(_) => Err(refused(&reply)),
-    }
-}
-
-fn unreadable(error: StoreError) -> Failure {
-    Failure::failed(error.to_string())
-}
-
-type Fields = BTreeMap<String, Box<RawValue>>;
-
-/// The record's fields, their values as upstream wrote them.
-fn fields_of(record: &Record) -> Fields {
-    serde_json::from_str(record.json()).unwrap_or_default()
 }
 
 /// A value in one line: of a lookup its name, of anything else its own text.

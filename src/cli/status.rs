@@ -1,4 +1,4 @@
-//! `crmirror status` and `crmirror sync`.
+//! `crmirror status`: how the running daemon stands, what is wrong, and what to do about it.
 
 use serde_json::Value;
 
@@ -7,48 +7,47 @@ use crate::error::Failure;
 use crate::mirror::record::ModuleName;
 
 use super::client::{Daemon, refused};
-use super::table::Table;
+use super::table::{Table, printable};
 use super::{print, terminal_width};
 
 /// Shows how the running daemon stands.
 pub(super) fn run(config: &Config, json: bool) -> Result<(), Failure> {
-    let daemon = Daemon::of(config)?;
-    let reply = daemon.get("/status").ok_or_else(|| daemon.absent())?;
-    if reply.status != 200 {
-        return Err(refused(&reply));
-    }
-    let status: Value = serde_json::from_slice(&reply.body)
-        .map_err(|_| Failure::failed("what answers there is not crmirror; see local.listen"))?;
+    let status = ask(&Daemon::of(config)?)?;
     if json {
         return print(&format!("{status}\n"));
     }
     print(&describe(&status))
 }
 
-/// Asks the running daemon to catch up now.
-pub(super) fn sync(
-    config: &Config,
-    module: Option<&ModuleName>,
-    sweep: bool,
-    json: bool,
-) -> Result<(), Failure> {
-    let daemon = Daemon::of(config)?;
-    let module = module.map(|module| format!("&module={module}")).unwrap_or_default();
-    let reply = daemon.post(&format!("/sync?sweep={sweep}{module}"));
-    let reply = reply.ok_or_else(|| daemon.absent())?;
-    match (reply.status, json) {
-        (202, true) => print("{\"status\":\"accepted\"}\n"),
-        (202, false) => print("asked for; crmirror status shows when it is done\n"),
-        _ => Err(refused(&reply)),
+/// The status of the running daemon.
+pub(super) fn ask(daemon: &Daemon) -> Result<Value, Failure> {
+    let reply = daemon.get("/status").ok_or_else(|| daemon.absent())?;
+    if reply.status != 200 {
+        return Err(refused(&reply));
     }
+    serde_json::from_slice(&reply.body)
+        .map_err(|_| Failure::failed("what answers there is not crmirror; see local.listen"))
+}
+
+/// The modules and what is proved of them; only one of them, if it is named.
+pub(super) fn module_table(status: &Value, only: Option<&ModuleName>) -> Table {
+    let mut table = Table::new(["module", "records", "complete through", "last catch-up"]);
+    for (name, module) in status["modules"].as_object().into_iter().flatten() {
+        if only.is_some_and(|only| only.as_str() != name) {
+            continue;
+        }
+        let cells = [
+            name.clone(),
+            text(&module["records"]),
+            text(&module["complete_through"]),
+            text(&module["last_catch_up"]),
+        ];
+        table.push(cells.iter().map(String::as_str));
+    }
+    table
 }
 
 fn describe(status: &Value) -> String {
-    let text = |value: &Value| match value {
-        Value::String(text) => text.clone(),
-        Value::Null => "-".to_owned(),
-        other => other.to_string(),
-    };
     let (upstream, channel) = (&status["upstream"], &status["channel"]);
     let (inbox, callbacks) = (&status["inbox"], &status["callbacks"]);
     let uptime = status["uptime_seconds"].as_u64().unwrap_or_default();
@@ -56,17 +55,13 @@ fn describe(status: &Value) -> String {
         format!("crmirror {}, up {}", text(&status["version"]), duration(uptime)),
         format!("upstream   {}", text(&upstream["state"])),
     ];
-    if let Some(error) = upstream["last_error"].as_str() {
-        lines.push(format!("           {error}"));
+    match channel["state"].as_str() {
+        Some("open") => {
+            lines.push(format!("channel    open until {}", text(&channel["expires"])));
+            lines.push(format!("           renewed at {}", text(&channel["renew_at"])));
+        }
+        _ => lines.push(format!("channel    {}", text(&channel["state"]))),
     }
-    lines.push(match channel["state"].as_str() {
-        Some("open") => format!(
-            "channel    open until {}, renewed at {}",
-            text(&channel["expires"]),
-            text(&channel["renew_at"])
-        ),
-        _ => format!("channel    {}", text(&channel["state"])),
-    });
     lines.push(format!(
         "inbox      {} waiting, {} set aside",
         inbox["waiting"], inbox["quarantined"]
@@ -77,17 +72,87 @@ fn describe(status: &Value) -> String {
     ));
     let credits = &status["credits"];
     lines.push(format!("credits    {} of {} today", credits["spent_today"], credits["ceiling"]));
-    let mut table = Table::new(["module", "records", "complete through", "last catch-up"]);
-    for (name, module) in status["modules"].as_object().into_iter().flatten() {
-        let cells = [
-            name.clone(),
-            text(&module["records"]),
-            text(&module["complete_through"]),
-            text(&module["last_catch_up"]),
-        ];
-        table.push(cells.iter().map(String::as_str));
+    lines.push(String::new());
+    lines.push(module_table(status, None).render(terminal_width()));
+    for (what, to_do) in troubles(status) {
+        lines.push(format!("! {}\n  {to_do}\n", printable(&what)));
     }
-    format!("{}\n\n{}", lines.join("\n"), table.render(terminal_width()))
+    lines.join("\n")
+}
+
+/// What is wrong, each with what to do.
+fn troubles(status: &Value) -> Vec<(String, &'static str)> {
+    let mut troubles = Vec::new();
+    let state = |of: &str| status[of]["state"].as_str().unwrap_or_default().to_owned();
+    let error = &status["upstream"]["last_error"];
+    let why = error.as_str().map(|why| format!(": {why}")).unwrap_or_default();
+    match state("upstream").as_str() {
+        "online" if error.is_string() => {
+            troubles
+                .push((format!("upstream{why}"), "it is tried again; crmirror doctor tells more"));
+        }
+        "offline" => troubles.push((
+            format!("upstream cannot be reached{why}"),
+            "reads go on, callbacks are kept; crmirror doctor finds where the way ends",
+        )),
+        "denied" => troubles.push((
+            format!("upstream denies us a token{why}"),
+            "crmirror login, then systemctl restart crmirror",
+        )),
+        _ => {}
+    }
+    match state("channel").as_str() {
+        "absent" => troubles.push((
+            "the channel is not open".into(),
+            "it is opened as soon as upstream lets us; catch-ups go on meanwhile",
+        )),
+        "denied" => troubles.push((
+            "upstream denies the channel".into(),
+            "crmirror doctor says why; catch-ups go on meanwhile",
+        )),
+        _ => {}
+    }
+    let count = |value: &Value| value.as_u64().unwrap_or(0);
+    let set_aside = count(&status["inbox"]["quarantined"]);
+    if set_aside > 0 {
+        troubles.push((
+            format!("set aside, since upstream denies them: {set_aside}"),
+            "the log names them; crmirror explain MODULE ID says why",
+        ));
+    }
+    if status["store"]["low"] == true {
+        let to_do = "free some space: nothing is written until then";
+        troubles.push(("the disk is full: callbacks are turned away".into(), to_do));
+    }
+    let unreadable = count(&status["store"]["unreadable"]);
+    if unreadable > 0 {
+        troubles.push((
+            format!("{unreadable} values of the store cannot be read"),
+            "systemctl restart crmirror mends it; check the disk",
+        ));
+    }
+    if let Some(what) = status["credits"]["waiting_for_credits"].as_str() {
+        troubles.push((
+            format!("the credits of the day are spent: {what} waits"),
+            "raise catch_up.credits_per_day, if the organisation has more",
+        ));
+    }
+    for (name, module) in status["modules"].as_object().into_iter().flatten() {
+        if module["complete_through"].is_null() {
+            let rows = count(&module["scan"]["rows"]);
+            let what = format!("{name} is not complete yet: {rows} rows read");
+            troubles.push((what, "its bootstrap goes on by itself"));
+        }
+    }
+    troubles
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    }
 }
 
 fn duration(seconds: u64) -> String {

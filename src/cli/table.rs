@@ -1,10 +1,10 @@
 //! A table for a terminal: columns side by side, two blanks between them, cut to the width at hand.
 //!
-//! A column is as wide as its widest cell, counted in characters; letters of double width and
-//! combining ones are not known here, so such a column may stand a little crooked. What cells hold
-//! comes from strangers: control characters are shown as blanks, so that no record can move the
-//! cursor or colour the screen. This is not an export: for programs there are `--json` and
-//! `crmirror export`.
+//! A column is as wide as its widest cell, as a terminal shows it: most letters of East Asia and
+//! most emoji take two places, combining marks none. Rarer scripts are not known here, so such a
+//! column may stand a little crooked. What cells hold comes from strangers: control characters are
+//! shown as blanks, so that no record can move the cursor or colour the screen. This is not an
+//! export: for programs there are `--json` and `crmirror export`.
 
 /// Blanks between two columns.
 const GAP: usize = 2;
@@ -81,11 +81,15 @@ fn line(row: &[String], widths: &[usize]) -> String {
 }
 
 /// The text in at most `width` characters; `…` stands for what is missing.
-fn cut(text: &str, width: usize) -> String {
+pub(super) fn cut(text: &str, width: usize) -> String {
     if length(text) <= width {
         return text.to_owned();
     }
-    let kept = text.chars().take(width.saturating_sub(1));
+    let mut taken = 0;
+    let kept = text.chars().take_while(|letter| {
+        taken += places(*letter);
+        taken < width
+    });
     kept.chain((width > 0).then_some('…')).collect()
 }
 
@@ -102,7 +106,20 @@ fn is_unruly(letter: char) -> bool {
 }
 
 fn length(text: &str) -> usize {
-    text.chars().count()
+    text.chars().map(places).sum()
+}
+
+/// Places that a letter takes on a terminal, by the blocks of Unicode.
+fn places(letter: char) -> usize {
+    match letter {
+        '\u{300}'..='\u{36f}' | '\u{200b}'..='\u{200d}' | '\u{20d0}'..='\u{20ff}' => 0,
+        '\u{fe00}'..='\u{fe0f}' => 0,
+        '\u{1100}'..='\u{115f}' | '\u{2e80}'..='\u{303e}' | '\u{3041}'..='\u{a4cf}' => 2,
+        '\u{ac00}'..='\u{d7a3}' | '\u{f900}'..='\u{faff}' | '\u{fe30}'..='\u{fe6f}' => 2,
+        '\u{ff00}'..='\u{ff60}' | '\u{ffe0}'..='\u{ffe6}' | '\u{1f300}'..='\u{1f64f}' => 2,
+        '\u{1f680}'..='\u{1f6ff}' | '\u{1f900}'..='\u{1f9ff}' | '\u{20000}'..='\u{3fffd}' => 2,
+        _ => 1,
+    }
 }
 
 #[cfg(test)]
@@ -148,6 +165,16 @@ mod tests {
         check(rows, Some(9), &["abcde…  …", "1       2"]);
         check(rows, Some(1), &["…", "…"]);
         check(rows, Some(0), &["", ""]);
+    }
+
+    #[test]
+    fn wide_letters_take_two_places_and_marks_none() {
+        check(
+            &[&["東京都", "x"], &["e\u{301}", "y"], &["😀", "z"]],
+            None,
+            &["東京都  x", "e\u{301}       y", "😀      z"],
+        );
+        check(&[&["東京都庁の電話番号", "x"]], Some(16), &["東京都庁の電…  x"]);
     }
 
     #[test]

@@ -28,8 +28,8 @@ mod values;
 pub use self::notify_url::{NOTIFY_URL_LIMIT, NotifyUrl};
 pub use self::problem::{ConfigErrors, Problem};
 pub use self::sections::{
-    CHANNEL_EVENTS_LIMIT, CREDITS_FLOOR, CREDITS_LIMIT, FIELDS_LIMIT, SHORTEST_LIFETIME,
-    SOCKET_PATH_LIMIT,
+    CHANNEL_EVENTS_LIMIT, CREDITS_FLOOR, CREDITS_LIMIT, FIELDS_LIMIT, INDEX_LIMIT,
+    SHORTEST_LIFETIME, SOCKET_PATH_LIMIT,
 };
 
 /// Where the configuration is looked for without `--config`.
@@ -149,6 +149,8 @@ pub struct Module {
     pub operations: Vec<Operation>,
     /// The fields that are mirrored, at least one; `None` means all.
     pub fields: Option<Vec<FieldName>>,
+    /// The fields by whose values records can be found quickly; of the mirrored ones.
+    pub index: Vec<FieldName>,
     /// Whether every changed record is fetched by its id, with subforms and multi-selects.
     pub whole_records: bool,
     /// How often every record is read again whole; `None` leaves it to sweeps. Formula and roll-up

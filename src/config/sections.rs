@@ -36,6 +36,10 @@ pub const CHANNEL_EVENTS_LIMIT: usize = 50;
 /// (facts §4.2), and a module with more is better mirrored whole.
 pub const FIELDS_LIMIT: usize = 500;
 
+/// Most fields of one module that can be indexed: each costs a card two more writes whenever it
+/// changes, and a search needs but one of them.
+pub const INDEX_LIMIT: usize = 8;
+
 /// Longest path of a Unix socket, in bytes: what the kernel's address of one has room for.
 pub const SOCKET_PATH_LIMIT: usize = 107;
 
@@ -321,6 +325,7 @@ fn module(section: &mut Section<'_>) -> Option<Module> {
     let name = section.required_text("name", hint, module_name);
     let operations = section.texts("operations", values::operation);
     let fields = section.texts("fields", field_name);
+    let index = index(section, fields.as_deref());
     let whole_records = section.flag("whole_records").unwrap_or(false);
     let refresh_every = section.text("refresh_every", span::duration);
     if refresh_every.is_some_and(|every| every < SHORTEST_REFRESH) {
@@ -341,9 +346,24 @@ fn module(section: &mut Section<'_>) -> Option<Module> {
         name: name?,
         operations: operations.unwrap_or_else(|| Operation::ALL.to_vec()),
         fields,
+        index,
         whole_records,
         refresh_every,
     })
+}
+
+fn index(section: &mut Section<'_>, fields: Option<&[FieldName]>) -> Vec<FieldName> {
+    let index = section.texts("index", field_name).unwrap_or_default();
+    if index.len() > INDEX_LIMIT {
+        let count = index.len();
+        section.wrong("index", format!("{count} are too many; name up to {INDEX_LIMIT}"));
+    }
+    for field in &index {
+        if fields.is_some_and(|fields| !fields.contains(field)) {
+            section.wrong("index", format!("'{field}' is not mirrored; name it in fields too"));
+        }
+    }
+    index
 }
 
 fn module_name(text: &str) -> Result<ModuleName, String> {

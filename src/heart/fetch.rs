@@ -6,11 +6,11 @@ use crate::mirror::inbox::Quarantined;
 use crate::mirror::merge::{Merged, Observation, live_delta, merge};
 use crate::mirror::planner::Outcome;
 use crate::mirror::record::{Entry, ModuleName, Record, RecordId};
+use crate::mirror::road::How;
 use crate::mirror::time::UpstreamTime;
 use crate::mirror::trouble::Trouble;
 use crate::mirror::waiting::Fetch;
 use crate::store::{Commit, StoreError, Write};
-use crate::upstream::metadata;
 use crate::upstream::records::{self, Passes};
 use crate::upstream::verdict::judge;
 
@@ -39,6 +39,7 @@ impl Heart {
         let now = self.now();
         let mut commit = self.commit_of(&fetch.module, now);
         commit.settled = fetch.settles.clone();
+        commit.how = How::fetched(&self.store.arrivals(&fetch.settles)?);
         for id in fetch.batch.ids() {
             let observed = seen.remove(id).map_or(Observation::Missing, Observation::Named);
             self.fold(&mut commit, *id, observed)?;
@@ -66,18 +67,6 @@ impl Heart {
         self.commit(commit)?;
         self.board.meters.give_up(&fetch.settles);
         Ok(Outcome::SetAside)
-    }
-
-    /// Reads which fields a module has, and from then on reads it by them.
-    pub(super) fn read_fields(&mut self, module: &ModuleName) -> Result<Outcome, Stop> {
-        let request = metadata::fields(&self.line.api()?, module);
-        let reply = self.line.call(&request)?;
-        let fields = metadata::parse_fields(judge(&reply)?)?;
-        self.store.set_fields(module, &fields)?;
-        if let Some(module) = self.modules.get_mut(module) {
-            module.passes = Some(Passes::of(&fields));
-        }
-        Ok(Outcome::Fields)
     }
 
     /// Folds an observation into a commit.

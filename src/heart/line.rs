@@ -119,6 +119,11 @@ impl Line {
         self.upstream_clock.map(|clock| clock.at(self.tick()))
     }
 
+    /// Upstream's clock, if it has told its time.
+    pub fn told_clock(&self) -> Option<UpstreamClock> {
+        self.upstream_clock.filter(|_| self.told)
+    }
+
     /// Now, by upstream's clock, if it has told it.
     pub fn told_now(&self) -> Option<UpstreamTime> {
         self.upstream_now().filter(|_| self.told)

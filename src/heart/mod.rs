@@ -14,10 +14,14 @@ use crate::config::{Config, Operation};
 use crate::credentials::Credentials;
 use crate::identity::{Identity, IdentityError};
 use crate::mirror::channel::{ChannelPlan, Desired};
+use crate::mirror::document::DocumentName;
 use crate::mirror::inbox::InboxItem;
 use crate::mirror::ledger::Ledger;
-use crate::mirror::planner::{Action, Input, ModuleStart, Next, Outcome, Planner, Settings, Start};
+use crate::mirror::planner::{
+    Action, DocumentsRead, Input, ModuleStart, Next, Outcome, Planner, Settings, Start,
+};
 use crate::mirror::record::ModuleName;
+use crate::mirror::road::How;
 use crate::mirror::time::{Tick, UpstreamTime};
 use crate::mirror::trouble::Trouble;
 use crate::server::board::Board;
@@ -31,6 +35,7 @@ use self::line::{Line, Marked};
 pub use self::channel::desired as desired_channel;
 
 mod channel;
+mod documents;
 mod fetch;
 pub mod line;
 mod page;
@@ -186,6 +191,7 @@ impl Heart {
                 ChannelPlan::new(granted, config.catch_up.every)
             }),
             modules: modules.iter().map(|(name, module)| module.start(name)).collect(),
+            documents: kept_documents(config, &store)?,
         };
         let settings = Settings {
             catch_up_every: config.catch_up.every,
@@ -262,6 +268,7 @@ impl Heart {
             Action::ReadPage(module, scan) => self.read_page(&module, &scan),
             Action::Finish(module, scan) => self.finish(&module, &scan),
             Action::Count(module) => self.count(&module),
+            Action::ReadDocument(name) => self.read_document(&name),
         }
     }
 
@@ -276,6 +283,7 @@ impl Heart {
             arrivals: Vec::new(),
             set_aside: Vec::new(),
             released: Vec::new(),
+            how: How::Untold,
         }
     }
 
@@ -343,6 +351,17 @@ fn load_modules(
     Ok(modules)
 }
 
+/// When each document was read. One that cannot be read any more never was; nor was one that was
+/// denied, since somebody may have logged in with another scope before this start.
+fn kept_documents(config: &Config, store: &Store) -> Result<DocumentsRead, StoreError> {
+    let modules: Vec<ModuleName> = config.modules.iter().map(|m| m.name.clone()).collect();
+    let read = |name: DocumentName| {
+        let kept = store.document(&name)?;
+        Ok((name, kept.filter(|kept| !kept.is_denial()).map(|kept| kept.read)))
+    };
+    DocumentName::all(&modules).into_iter().map(read).collect()
+}
+
 /// Reads what waits in the inbox. Ids of modules that are no longer mirrored are let go: nobody
 /// would ever fetch them.
 fn take_over_inbox(
@@ -367,6 +386,7 @@ fn take_over_inbox(
             arrivals: Vec::new(),
             set_aside: Vec::new(),
             released: Vec::new(),
+            how: How::Untold,
         });
         match let_go {
             // On a full disk they stay, and are passed over again at the next start.

@@ -10,6 +10,7 @@ use crate::mirror::ledger::{Position, Scan, ScanKind};
 use crate::mirror::merge::Observation;
 use crate::mirror::planner::Outcome;
 use crate::mirror::record::{Entry, ModuleName, Record, RecordId};
+use crate::mirror::road::{How, Reading};
 use crate::mirror::scan::{More, PageSeen};
 use crate::mirror::time::UpstreamTime;
 use crate::store::{Commit, StoreError};
@@ -39,6 +40,8 @@ impl Heart {
         let verdict = judge(&reply)?;
         self.pages += 1;
         let mut commit = self.commit_of(module, self.now());
+        let reading = Reading::of(scan.kind, commit.ledger.complete_through.is_some());
+        commit.how = How::Page(reading);
         let mut shown = BTreeSet::new();
         let seen = match &scan.next {
             Position::Deleted { .. } => {
@@ -78,6 +81,9 @@ impl Heart {
             next = Scan { after: Some(stopped_at), missed: next.missed, ..scan.clone() };
         }
         commit.ledger.scan = Some(next.clone());
+        for arrival in &mut commit.arrivals {
+            (arrival.heard, arrival.reading) = (Some(commit.time), Some(reading));
+        }
         let arrived = self.commit(commit)?;
         if seen.rows > 0 {
             // A page costs a call and a credit. A flush costs less, and after a crash the scan
@@ -271,5 +277,5 @@ impl Heart {
 }
 
 fn scanned(module: &ModuleName, id: RecordId) -> Arrival {
-    Arrival { module: module.clone(), id, reason: Reason::Scanned }
+    Arrival::new(module.clone(), id, Reason::Scanned)
 }

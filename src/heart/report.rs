@@ -80,6 +80,7 @@ impl Heart {
                 .map(|kept| (kept.token.clone(), self.line.tick_of(kept.until)))
                 .collect(),
             origin: self.line.origin(),
+            clock: self.line.told_clock(),
         }
     }
 

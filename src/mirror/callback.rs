@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::inbox::{Arrival, Reason};
 use super::origin::{Origin, parse_resource};
 use super::record::{ChannelId, ModuleName, RecordId};
+use super::time::UpstreamTime;
 use crate::secret::Secret;
 
 /// What is known when a callback arrives.
@@ -120,8 +121,8 @@ impl Notification {
         })
     }
 
-    /// What is to be fetched: each record once.
-    pub fn arrivals(&self) -> Vec<Arrival> {
+    /// What is to be fetched, heard of at this time: each record once.
+    pub fn arrivals(&self, heard: Option<UpstreamTime>) -> Vec<Arrival> {
         let reason = match self.operation {
             Operation::Insert | Operation::Update => Reason::Touched,
             Operation::Delete => Reason::Deleted,
@@ -129,7 +130,8 @@ impl Notification {
         let mut ids = self.ids.clone();
         ids.sort_unstable();
         ids.dedup();
-        ids.into_iter().map(|id| Arrival { module: self.module.clone(), id, reason }).collect()
+        let arrival = |id| Arrival { heard, ..Arrival::new(self.module.clone(), id, reason) };
+        ids.into_iter().map(arrival).collect()
     }
 
     /// A number that a repetition of the same callback shares; `None` when upstream gave no time,

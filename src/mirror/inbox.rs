@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::record::{ModuleName, RecordId};
+use super::road::Reading;
 use super::time::UpstreamTime;
 
 /// The number of a waiting id: its place in the order of arrival on this device.
@@ -21,6 +22,19 @@ pub struct Arrival {
     pub id: RecordId,
     /// Why it is to be fetched.
     pub reason: Reason,
+    /// When (upstream) that was heard of; `None` when upstream had not told its time by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard: Option<UpstreamTime>,
+    /// The scan that met it, where it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reading: Option<Reading>,
+}
+
+impl Arrival {
+    /// An id that is to be fetched, heard of at a time that is not known.
+    pub fn new(module: ModuleName, id: RecordId, reason: Reason) -> Arrival {
+        Arrival { module, id, reason, heard: None, reading: None }
+    }
 }
 
 /// Why an id is to be fetched. It never says what the record holds.

@@ -292,7 +292,7 @@ mod tests {
     }
 
     fn item(sequence: u64, name: &str, id: u64, reason: Reason) -> InboxItem {
-        let arrival = Arrival { module: module(name), id: RecordId::new(id), reason };
+        let arrival = Arrival::new(module(name), RecordId::new(id), reason);
         InboxItem { sequence, arrival }
     }
 

@@ -11,7 +11,7 @@ use crate::mirror::credits::Purpose;
 use crate::mirror::ledger::Ledger;
 use crate::mirror::origin::Origin;
 use crate::mirror::record::{ChannelId, ModuleName};
-use crate::mirror::time::{Tick, UpstreamTime};
+use crate::mirror::time::{Tick, UpstreamClock, UpstreamTime};
 use crate::secret::Secret;
 use crate::vitals::Pulse;
 
@@ -76,6 +76,8 @@ pub struct Admission {
     pub tokens: Vec<(Secret, Option<Tick>)>,
     /// Where records are fetched from.
     pub origin: Option<Origin>,
+    /// Upstream's clock, once it has told its time.
+    pub clock: Option<UpstreamClock>,
 }
 
 /// What became of callbacks since the start.

@@ -23,10 +23,13 @@ use std::thread;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::process::geteuid;
 
+use super::again::AGAIN_HEADER;
 use super::asked::Asked;
 use super::crossing::{PEER_HEADER, parse_peer};
 use super::lines::{Line, Lines};
+use super::live::{self, Live};
 use super::reply::Reply;
+use crate::store::Bell;
 use crate::vitals::Crew;
 
 /// Whoever answers: from any worker thread, several at once.
@@ -44,7 +47,7 @@ const SOCKET: &str = "hall";
 /// Descriptors of a line: its two ends, and tiny_http's copy of one.
 const LINE_DESCRIPTORS: u64 = 3;
 /// Of the descriptors that the process may have, each hall takes at most one in so many for its
-/// lines, as each gate does for its guests.
+/// lines, and one for those who wait for changes, as each gate does for its guests.
 const DESCRIPTORS_SHARE: u64 = 8;
 
 /// Longest path of a Unix socket that every system takes.
@@ -57,6 +60,7 @@ pub struct Hall {
     listener: UnixListener,
     closing: Arc<AtomicBool>,
     crew: Arc<Crew>,
+    live: Option<Arc<Live>>,
     workers: usize,
 }
 
@@ -64,7 +68,7 @@ impl Hall {
     /// Opens a hall of `workers` threads, each of which may be in `respond`, and as many lines;
     /// fewer when descriptors are few. A panic in `respond` is answered with 500.
     pub fn open(workers: usize, respond: Respond) -> Result<Hall, HallError> {
-        let workers = affordable(workers);
+        let workers = affordable(workers, LINE_DESCRIPTORS);
         let doorway = Doorway::make()?;
         let listener = UnixListener::bind(&doorway.socket).map_err(HallError::socket(&doorway))?;
         let kept = listener.try_clone().map_err(HallError::socket(&doorway))?;
@@ -75,7 +79,7 @@ impl Hall {
         let lines = Arc::new(Lines::new());
         // Built first, so that whatever fails from here on ends the workers by its drop.
         let crew = Arc::new(Crew::new(workers as u64));
-        let hall = Hall { lines, server, listener: kept, closing, crew, workers };
+        let hall = Hall { lines, server, listener: kept, closing, crew, live: None, workers };
         for number in 0..workers {
             let server = Arc::clone(&hall.server);
             let (closing, respond) = (Arc::clone(&hall.closing), Arc::clone(&respond));
@@ -93,9 +97,22 @@ impl Hall {
         Ok(hall)
     }
 
+    /// The same hall, before whose gates one can wait for changes: `bell` is rung for them. In
+    /// other halls what wants to be asked again is sent as it is.
+    pub fn live(mut self, bell: Arc<Bell>) -> Hall {
+        self.live =
+            Some(Arc::new(Live::new(bell, affordable(live::LIVE_LIMIT, live::DESCRIPTORS))));
+        self
+    }
+
     /// The mark of the threads that answer.
     pub fn crew(&self) -> Arc<Crew> {
         Arc::clone(&self.crew)
+    }
+
+    /// The waiting room, for a gate; none where nobody waits for changes.
+    pub(super) fn waiting_room(&self) -> Option<Arc<Live>> {
+        self.live.clone()
     }
 
     /// The lines, for a gate.
@@ -117,11 +134,11 @@ impl Drop for Hall {
     }
 }
 
-/// How many of the lines that are wanted the descriptors allow for.
-fn affordable(wanted: usize) -> usize {
+/// How many of what is wanted the descriptors allow for, when each takes so many of them.
+fn affordable(wanted: usize, each: u64) -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let lines = limit.map(|limit| limit / DESCRIPTORS_SHARE / LINE_DESCRIPTORS);
-    let allowed = lines.map_or(wanted, |lines| usize::try_from(lines).unwrap_or(wanted));
+    let allowed = limit.map(|limit| limit / DESCRIPTORS_SHARE / each);
+    let allowed = allowed.map_or(wanted, |allowed| usize::try_from(allowed).unwrap_or(wanted));
     wanted.min(allowed).max(1)
 }
 
@@ -157,7 +174,8 @@ fn answer(mut request: tiny_http::Request, crew: &Crew, respond: &Respond) {
             }
         },
     };
-    let headers = reply.headers().iter().filter_map(|(name, value)| {
+    let again = reply.asks_again().map(|again| (AGAIN_HEADER, again.to_header()));
+    let headers = reply.headers().iter().chain(&again).filter_map(|(name, value)| {
         tiny_http::Header::from_bytes(name.as_bytes(), value.as_bytes()).ok()
     });
     let (status, body) = (tiny_http::StatusCode(reply.status()), reply.body());

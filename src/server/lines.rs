@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::again::Round;
 use super::asked::Asked;
 use super::budget::Budget;
 use super::crossing::{Answer, PROBE, request_head};
@@ -76,15 +77,20 @@ impl Lines {
         &self.budget
     }
 
-    /// Has the request answered. Waits up to `patience` for a line, then for as long as the
-    /// answer takes: giving up on a line would lose it.
-    pub(super) fn ask(&self, asked: &Asked, patience: Duration) -> Result<Answer, Unanswered> {
+    /// Has the request answered, with what has been when it is asked again. Waits up to `patience`
+    /// for a line, then for as long as the answer takes: giving up on a line would lose it.
+    pub(super) fn ask(
+        &self,
+        asked: &Asked,
+        round: Option<Round>,
+        patience: Duration,
+    ) -> Result<Answer, Unanswered> {
         let waiting =
             self.returned.wait_timeout_while(self.idle(), patience, |idle| idle.lines.is_empty());
         let (mut idle, _) = waiting.unwrap_or_else(PoisonError::into_inner);
         let mut line = idle.lines.pop().ok_or(Unanswered::Busy)?;
         drop(idle);
-        match line.carry(asked, &self.budget) {
+        match line.carry(asked, round, &self.budget) {
             Ok(answer) => {
                 self.idle().lines.push(line);
                 self.returned.notify_one();
@@ -124,8 +130,13 @@ impl Line {
     }
 
     /// Carries a request there and its answer back; no answer when the memory for it is not left.
-    fn carry(&mut self, asked: &Asked, budget: &Budget) -> io::Result<Option<Answer>> {
-        self.0.write_all(&request_head(asked))?;
+    fn carry(
+        &mut self,
+        asked: &Asked,
+        round: Option<Round>,
+        budget: &Budget,
+    ) -> io::Result<Option<Answer>> {
+        self.0.write_all(&request_head(asked, round))?;
         self.0.write_all(&asked.body)?;
         let (answer, length, mut body) = self.read_head(asked.method == "HEAD")?;
         let rest = length.checked_sub(body.len()).ok_or_else(unexpected)?;

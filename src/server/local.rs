@@ -1,10 +1,12 @@
 //! The local interface: who may ask, and which question goes where.
 //!
-//! Read-only but for `/sync` and `/channel`, which only ask the daemon to do sooner what it does
-//! anyway, or to close its channel. No question leads to a request upstream by itself.
+//! Read-only but for `/sync`, `/channel` and `/snapshot`, which only ask the daemon to do sooner
+//! what it does anyway, or to close its channel. No question leads to a request upstream by itself.
 
-use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, TryLockError};
+
+use serde_json::json;
 
 use crate::clock::Clock;
 use crate::mirror::ledger::ScanKind;
@@ -17,17 +19,22 @@ use crate::store::Store;
 
 use super::asked::{Asked, Peer};
 use super::board::Board;
+use super::explain;
+use super::metadata::{Metadata, not_mirrored};
 use super::metrics;
+use super::oauth;
 use super::page;
 use super::query::{BadParameter, Parameters, Target};
 use super::reply::Reply;
 use super::status;
-use super::zoho::{NoRead, Reads, bad_parameter, is_version, not_yet};
+use super::zoho::{Reads, Scans, bad_parameter, is_version};
+use super::{feed, wait_for};
 
 /// Headers of a request that an allowed page may send.
 const ASKED_WITH: &str = "Authorization, If-Modified-Since, If-None-Match, Last-Event-ID";
 /// Headers of a reply that an allowed page may read.
-const EXPOSED: &str = "ETag, Mirror-Complete-Through, Mirror-Sequence";
+const EXPOSED: &str =
+    "ETag, Mirror-Complete-Through, Mirror-Generation, Mirror-Search, Mirror-Sequence";
 /// Seconds for which a browser may remember what a page may do; an hour after a change of the
 /// configuration, a page that was allowed still asks, and is refused then.
 const PREFLIGHT_AGE: &str = "3600";
@@ -39,10 +46,13 @@ pub struct Local {
     origins: Vec<Origin>,
     token: Option<Secret>,
     store: Store,
+    scans: Scans,
     board: Arc<Board>,
     bell: SyncSender<Input>,
     clock: Arc<dyn Clock>,
     started: Tick,
+    /// Held while a snapshot is taken that somebody asked for.
+    snapshots: Mutex<()>,
 }
 
 impl Local {
@@ -57,7 +67,20 @@ impl Local {
     ) -> Local {
         let hosts = origins.iter().map(Origin::host).collect();
         let (token, started) = (None, clock.tick());
-        Local { modules, hosts, origins, token, store, board, bell, clock, started }
+        let (scans, snapshots) = (Scans::default(), Mutex::default());
+        Local {
+            modules,
+            hosts,
+            origins,
+            token,
+            store,
+            scans,
+            board,
+            bell,
+            clock,
+            started,
+            snapshots,
+        }
     }
 
     /// The same, but whoever comes over the network has to show this token. The Unix socket is
@@ -98,6 +121,7 @@ impl Local {
             }
             // No page can know the token, under whatever name it reaches us: the host is no matter.
             Some(token) if shows(asked, token) || is_for_everybody(asked) => Ok(()),
+            Some(_) if oauth::is_asked_for_token(asked) => Ok(()),
             Some(_) => {
                 let message = "show the token of local.token_file: Authorization: Bearer …";
                 let refused = Reply::error(401, "INVALID_TOKEN", message);
@@ -115,7 +139,7 @@ impl Local {
             }
             ("GET" | "HEAD", ["crm", _, path @ ..]) => {
                 let asked_at = self.clock.tick();
-                let reply = self.read(path, parameters, asked);
+                let reply = self.read_when(path, parameters, asked);
                 self.board.meters.read.add(self.clock.tick().since(asked_at));
                 reply
             }
@@ -129,45 +153,64 @@ impl Local {
             ("GET" | "HEAD", ["readyz"]) => {
                 self.plain(parameters, || status::readiness(&self.board))
             }
+            ("GET" | "HEAD", ["explain", module, id]) => self.explain(module, id, parameters),
             ("GET" | "HEAD", ["metrics"]) => self.plain(parameters, || {
                 metrics::metrics(&self.store, &self.board, self.started, self.clock.tick())
             }),
             ("GET" | "HEAD", [""]) => self.plain(parameters, page::page),
+            ("GET" | "HEAD", ["changes"]) => {
+                let changes = feed::changes(&self.store, &self.modules, parameters, asked);
+                changes.unwrap_or_else(|bad| bad_parameter(&bad))
+            }
             ("POST", ["sync"]) => self.command(asked, || self.sync(parameters)),
             ("POST", ["channel"]) => self.command(asked, || self.channel(parameters)),
-            (_, ["status" | "healthz" | "readyz" | "metrics" | ""]) => method_not_allowed("GET"),
-            (_, ["sync" | "channel"]) => method_not_allowed("POST"),
-            (_, ["changes"]) => not_yet("the change feed"),
-            (_, ["oauth", "v2", "token"]) => not_yet("the local token service"),
+            ("POST", ["snapshot"]) => self.command(asked, || self.snapshot(parameters)),
+            (_, ["status" | "healthz" | "readyz" | "metrics" | "changes" | ""])
+            | (_, ["explain", _, _]) => method_not_allowed("GET"),
+            ("POST", ["oauth", "v2", "token"]) => {
+                let granted = oauth::grant(asked, parameters, self.token.as_ref());
+                granted.unwrap_or_else(|bad| bad_parameter(&bad))
+            }
+            (_, ["sync" | "channel" | "snapshot"] | ["oauth", "v2", "token"]) => {
+                method_not_allowed("POST")
+            }
             _ => Reply::error(404, "INVALID_URL_PATTERN", "nothing is here; README has the list"),
         }
     }
 
+    /// Reads once the mirror has come as far as `wait_for` says.
+    fn read_when(&self, path: &[&str], mut parameters: Parameters, asked: &Asked) -> Reply {
+        match wait_for::take(&mut parameters, &self.store, asked) {
+            Ok(None) => self.read(path, parameters, asked),
+            Ok(Some(not_yet)) => not_yet,
+            Err(bad) => bad_parameter(&bad),
+        }
+    }
+
+    fn explain(&self, module: &str, id: &str, parameters: Parameters) -> Reply {
+        let module = ModuleName::parse(module).ok();
+        let Some(module) = module.filter(|module| self.modules.contains(module)) else {
+            return not_mirrored();
+        };
+        self.plain(parameters, || match id.parse() {
+            Ok(id) => explain::explanation(&self.store, &module, id),
+            Err(_) => bad_parameter(&BadParameter::new("id", "is not a record's id")),
+        })
+    }
+
     fn read(&self, path: &[&str], parameters: Parameters, asked: &Asked) -> Reply {
-        match path {
-            ["settings", "modules" | "fields"] => return not_yet("the mirrored metadata"),
-            ["org" | "users"] => return not_yet("the mirrored organisation"),
-            _ => {}
+        if let ["settings" | "org" | "users", ..] = path {
+            let metadata = Metadata { store: &self.store, modules: &self.modules };
+            return metadata.answer(path, parameters);
         }
         let module = path.first().and_then(|name| ModuleName::parse(name).ok());
         let Some(module) = module.filter(|module| self.modules.contains(module)) else {
-            let message = "the module is not mirrored here; the configuration lists those that are";
-            return Reply::error(400, "INVALID_MODULE", message);
+            return not_mirrored();
         };
         let report = self.board.report();
-        let reads = Reads { store: &self.store, report: &report };
-        let reply = match &path[1..] {
-            [] => reads.list(&module, parameters, asked),
-            ["search"] => Err(NoRead::Later("search")),
-            ["deleted"] => Err(NoRead::Later("the list of deleted records")),
-            ["actions", "count"] => Err(NoRead::Later("the count")),
-            [id] => reads.record(&module, id, parameters, asked),
-            _ => {
-                let message = "nothing is here; README has the list";
-                return Reply::error(404, "INVALID_URL_PATTERN", message);
-            }
-        };
-        reply.unwrap_or_else(Reply::from)
+        let (scans, clock) = (&self.scans, &*self.clock);
+        let reads = Reads { store: &self.store, report: &report, scans, clock };
+        reads.answer(&module, &path[1..], parameters, asked)
     }
 
     fn plain(&self, parameters: Parameters, reply: impl FnOnce() -> Reply) -> Reply {
@@ -218,11 +261,31 @@ impl Local {
         Ok(self.ring(input))
     }
 
+    /// Takes as long as the store is large, on one of the threads that answer: so one at a time.
+    fn snapshot(&self, parameters: Parameters) -> Result<Reply, BadParameter> {
+        parameters.finish()?;
+        let _alone = match self.snapshots.try_lock() {
+            Ok(alone) => alone,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                return Ok(not_now("a snapshot is being taken"));
+            }
+        };
+        let now = self.board.report().upstream_time.unwrap_or_else(|| self.clock.wall());
+        Ok(match self.store.snapshot(now) {
+            Ok(taken) => {
+                let body = json!({ "entries": taken.entries, "bytes": taken.bytes });
+                Reply::json(200, body.to_string())
+            }
+            Err(error) => not_now(&error.to_string()),
+        })
+    }
+
     fn ring(&self, input: Input) -> Reply {
         match self.bell.try_send(input) {
             Ok(()) => Reply::json(202, r#"{"status":"accepted"}"#),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                Reply::error(503, "NOT_NOW", "the daemon is busy").with("Retry-After", "5")
+                not_now("the daemon is busy")
             }
         }
     }
@@ -271,6 +334,10 @@ fn preflight() -> Reply {
         .with("Access-Control-Allow-Methods", "GET, HEAD, POST")
         .with("Access-Control-Allow-Headers", ASKED_WITH)
         .with("Access-Control-Max-Age", PREFLIGHT_AGE)
+}
+
+fn not_now(why: &str) -> Reply {
+    Reply::error(503, "NOT_NOW", why).with("Retry-After", "5")
 }
 
 fn method_not_allowed(allowed: &'static str) -> Reply {

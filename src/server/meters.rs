@@ -198,11 +198,11 @@ mod tests {
         let tick = |seconds| Tick::from_origin(Duration::from_secs(seconds));
         let item = |sequence| InboxItem {
             sequence,
-            arrival: Arrival {
-                module: ModuleName::parse("Leads").unwrap(),
-                id: RecordId::new(7),
-                reason: Reason::Touched,
-            },
+            arrival: Arrival::new(
+                ModuleName::parse("Leads").unwrap(),
+                RecordId::new(7),
+                Reason::Touched,
+            ),
         };
         meters.set_out(&[item(1), item(2)], tick(10));
         meters.arrive(&[2, 9], tick(13));

@@ -2,18 +2,24 @@
 //!
 //! A request comes through a gate, which deals with strangers, into the hall, which answers it.
 
+pub mod again;
 pub mod asked;
 pub mod board;
 mod budget;
 mod crossing;
 pub mod declined;
+mod explain;
+pub mod feed;
 mod forwarded;
 pub mod gate;
 pub mod hall;
 mod lines;
+mod live;
 pub mod local;
+mod metadata;
 pub mod meters;
 mod metrics;
+mod oauth;
 mod page;
 mod process;
 mod query;
@@ -21,4 +27,5 @@ pub mod receive;
 pub mod reply;
 mod status;
 pub mod summary;
+mod wait_for;
 mod zoho;

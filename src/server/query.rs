@@ -44,19 +44,9 @@ impl Target {
     pub(super) fn parse(target: &str) -> Result<Target, BadParameter> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let segments = path.split('/').skip(1).map(decode).collect();
-        let mut parameters = BTreeMap::new();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            if value.len() > VALUE_LIMIT {
-                return Err(BadParameter::new(name, format!("is longer than {VALUE_LIMIT} bytes")));
-            }
-            if parameters.len() == PARAMETERS_LIMIT {
-                return Err(BadParameter::new(name, "is one parameter too many"));
-            }
-            if parameters.insert(name.to_string(), value.into_owned()).is_some() {
-                return Err(BadParameter::new(name, "is given twice"));
-            }
-        }
-        Ok(Target { segments, parameters: Parameters(parameters) })
+        let mut parameters = Parameters::default();
+        parameters.add_form(query.as_bytes())?;
+        Ok(Target { segments, parameters })
     }
 }
 
@@ -68,6 +58,25 @@ fn decode(segment: &str) -> String {
 }
 
 impl Parameters {
+    /// Adds the fields of a form: of a query, or of a body that is written like one.
+    pub(super) fn add_form(&mut self, form: &[u8]) -> Result<(), BadParameter> {
+        form_urlencoded::parse(form).try_for_each(|(name, value)| self.add(&name, &value))
+    }
+
+    /// Adds a parameter that was not given yet.
+    pub(super) fn add(&mut self, name: &str, value: &str) -> Result<(), BadParameter> {
+        if value.len() > VALUE_LIMIT {
+            return Err(BadParameter::new(name, format!("is longer than {VALUE_LIMIT} bytes")));
+        }
+        if self.0.len() == PARAMETERS_LIMIT {
+            return Err(BadParameter::new(name, "is one parameter too many"));
+        }
+        match self.0.insert(name.to_owned(), value.to_owned()) {
+            None => Ok(()),
+            Some(_) => Err(BadParameter::new(name, "is given twice")),
+        }
+    }
+
     /// Takes a parameter out.
     pub(super) fn take(&mut self, name: &str) -> Option<String> {
         self.0.remove(name)
@@ -101,6 +110,12 @@ impl Parameters {
         }
     }
 
+    /// All parameters but these as one text, which is the same for the same request.
+    pub(super) fn text_without(&self, names: &[&str]) -> String {
+        let others = self.0.iter().filter(|(name, _)| !names.contains(&name.as_str()));
+        form_urlencoded::Serializer::new(String::new()).extend_pairs(others).finish()
+    }
+
     /// Whether all parameters were taken; else one that nobody understands.
     pub(super) fn finish(self) -> Result<(), BadParameter> {
         match self.0.into_keys().next() {
@@ -122,6 +137,14 @@ mod tests {
         let list = target.parameters.take_list("fields", 5, |item| Some(item.to_owned()));
         assert_eq!(list.unwrap().unwrap(), ["A", "B"]);
         assert_eq!(target.parameters.finish(), Ok(()));
+    }
+
+    #[test]
+    fn the_same_request_has_the_same_text() {
+        let text = |target: &str| Target::parse(target).unwrap().parameters.text_without(&["page"]);
+        assert_eq!(text("/?b=2&page=7&a=1%262"), text("/?page=8&a=1%262&b=2"));
+        assert_eq!(text("/?b=2&a=1%262"), "a=1%262&b=2");
+        assert_ne!(text("/?a=1"), text("/?a=2"));
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl Reception {
         let came = self.clock.tick();
         let admission = self.board.admission();
         match self.judge(&asked.body, &admission) {
-            Ok(notification) => self.take(&notification, came),
+            Ok(notification) => self.take(&notification, came, &admission),
             Err(refusal) => {
                 self.board.callbacks.count_refused(Declined::from(&refusal));
                 log::info!("a callback from {} is refused: {refusal}", self.caller(asked));
@@ -102,8 +102,9 @@ impl Reception {
         Notification::judge(body, &known)
     }
 
-    fn take(&self, notification: &Notification, came: Tick) -> Reply {
-        match self.store.enqueue(&notification.arrivals()) {
+    fn take(&self, notification: &Notification, came: Tick, admission: &Admission) -> Reply {
+        let heard = admission.clock.map(|clock| clock.at(came));
+        match self.store.enqueue(&notification.arrivals(heard)) {
             Ok((durable, items)) => {
                 let on_disk = self.clock.tick();
                 self.board.meters.acknowledgement.add(on_disk.since(came));

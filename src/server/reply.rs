@@ -5,6 +5,7 @@
 
 use serde_json::json;
 
+use super::again::Again;
 use crate::store::Durable;
 
 /// A reply to one request.
@@ -13,23 +14,25 @@ pub struct Reply {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
+    again: Option<Again>,
 }
 
 impl Reply {
     /// A reply that carries JSON, written already.
     pub fn json(status: u16, body: impl Into<Vec<u8>>) -> Reply {
         let headers = vec![("Content-Type", "application/json;charset=UTF-8".to_owned())];
-        Reply { status, headers, body: body.into() }
+        Reply { status, headers, body: body.into(), again: None }
     }
 
     /// A reply without a body.
     pub fn empty(status: u16) -> Reply {
-        Reply { status, headers: Vec::new(), body: Vec::new() }
+        Reply { status, headers: Vec::new(), body: Vec::new(), again: None }
     }
 
     /// A reply that carries text for a person or a scraper, of the given media type.
     pub fn text(status: u16, media_type: &'static str, body: impl Into<Vec<u8>>) -> Reply {
-        Reply { status, headers: Vec::new(), body: body.into() }.with("Content-Type", media_type)
+        let reply = Reply { body: body.into(), ..Reply::empty(status) };
+        reply.with("Content-Type", media_type)
     }
 
     /// An error in the shape of upstream's own (facts §4.10), so that its SDKs understand it.
@@ -52,6 +55,16 @@ impl Reply {
         }
         self.headers.push((header, value));
         self
+    }
+
+    /// The same reply, after which the same is to be asked again.
+    pub fn again(self, again: Again) -> Reply {
+        Reply { again: Some(again), ..self }
+    }
+
+    /// Whether the same is to be asked again, and when.
+    pub fn asks_again(&self) -> Option<Again> {
+        self.again
     }
 
     /// The HTTP status.

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::mirror::count::Count;
 use crate::mirror::credits::Purpose;
+use crate::mirror::record::ModuleName;
 use crate::mirror::time::Tick;
 use crate::store::Store;
 
@@ -44,6 +45,15 @@ pub(super) fn readiness(board: &Board) -> Reply {
     Reply::error(503, "NOT_READY", &message)
 }
 
+/// How far the indexes of a module have come, by field.
+fn indexes(store: &Store, module: &ModuleName) -> Value {
+    store
+        .indexes(module)
+        .into_iter()
+        .map(|(index, phase)| (index.to_string(), json!(phase)))
+        .collect()
+}
+
 fn document(store: &Store, board: &Board, started: Tick, now: Tick) -> Value {
     let report = board.report();
     let room = store.room();
@@ -74,6 +84,7 @@ fn document(store: &Store, board: &Board, started: Tick, now: Tick) -> Value {
                 "missed_callbacks": ledger.missed,
                 "count": count,
                 "scan": scan,
+                "indexes": indexes(store, name),
             });
             (name.to_string(), module)
         })
@@ -107,5 +118,6 @@ fn document(store: &Store, board: &Board, started: Tick, now: Tick) -> Value {
         },
         "modules": modules,
         "sequence": store.last_sequence(),
+        "generation": store.generation(),
     })
 }

@@ -1,20 +1,22 @@
 //! The transaction: what one observation led to, written whole or not at all.
 //!
-//! Records, their changes, the ledger, and the inbox items that are thereby settled go into one
-//! batch. Whether a record is to be written, and whether a reader is to hear of it, has been
-//! decided before.
+//! Records, their changes, what indexes say of them, the ledger, and the inbox items that are
+//! thereby settled go into one batch. Whether a record is to be written, and whether a reader is to
+//! hear of it, has been decided before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::Included;
+use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
 use super::keys::Key;
 use super::past::{Past, Step};
-use super::{Store, StoreError, Tails, values};
+use super::{Store, StoreError, Tails, index, values};
 use crate::mirror::inbox::{Arrival, InboxItem, InboxSequence, Quarantined};
 use crate::mirror::ledger::Ledger;
 use crate::mirror::record::{ChangeKind, Entry, ModuleName, RecordId};
+use crate::mirror::road::{How, Road, Stretches, road_at, stretches};
 use crate::mirror::time::UpstreamTime;
 
 /// Changes that are kept for readers of `/changes`; older ones give way. About 150 bytes each: 15
@@ -54,6 +56,8 @@ pub struct Commit {
     pub set_aside: Vec<Quarantined>,
     /// Records that are set aside no longer, if they were.
     pub released: Vec<RecordId>,
+    /// How the records came to be seen.
+    pub how: How,
 }
 
 impl Commit {
@@ -110,9 +114,35 @@ pub(super) struct KeptChanges {
     module: ModuleName,
     time: UpstreamTime,
     records: Vec<(RecordId, ChangeKind)>,
+    /// How each came to be seen; empty where it is not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    roads: Stretches,
 }
 
 impl KeptChanges {
+    /// None, of this module: where it ends the numbers go on.
+    pub(super) fn none(module: ModuleName) -> KeptChanges {
+        let time = UpstreamTime::EPOCH;
+        KeptChanges { module, time, records: Vec::new(), roads: Stretches::new() }
+    }
+
+    /// The same, for a device that has them of another one's store.
+    pub(super) fn seeded(self, taken: UpstreamTime) -> KeptChanges {
+        let road = Road::Seed { taken };
+        KeptChanges { roads: stretches(self.records.iter().map(|_| Some(road))), ..self }
+    }
+
+    /// Whose records changed.
+    pub(super) fn module(&self) -> &ModuleName {
+        &self.module
+    }
+
+    /// How the record of this number came to be seen, if this is the number of the last.
+    pub(super) fn road(&self, sequence: u64, last: u64) -> Option<Road> {
+        let place = sequence.checked_sub(self.first(last))?;
+        road_at(&self.roads, usize::try_from(place).ok()?)
+    }
+
     /// The number of the first, if this is the number of the last.
     pub(super) fn first(&self, last: u64) -> u64 {
         last.saturating_add(1).saturating_sub(self.records.len() as u64)
@@ -141,16 +171,23 @@ impl Store {
     /// so a power cut takes both or neither, and what it takes is fetched again. The batches that
     /// follow can share the fsync of the next [`Store::enqueue`].
     pub fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
-        self.write_much("commit", commit.bytes(), |db, tails| {
+        let changes = commit.writes.iter().filter(|write| write.change.is_some()).count() as u64;
+        let committed = self.write_much("commit", commit.bytes(), changes, |db, tails| {
             let mut batch = sled::Batch::default();
             write_entries(db, tails, &mut batch, &commit)?;
             settle(db, tails, &mut batch, &commit.settled)?;
             tails.set_aside(&mut batch, &commit);
-            plain(&mut batch, &Key::Ledger(commit.module), &commit.ledger);
+            index::follow(db, tails, &mut batch, &commit)?;
+            let ledger = index::ledger(tails, &commit.module, &commit.ledger);
+            batch.insert(Key::Ledger(commit.module).bytes(), ledger);
             let arrived = tails.take_in(&mut batch, commit.arrivals.into_iter());
+            // Said before it is done, or a reader would pass over what has just gone.
+            self.0.shown.oldest_change.store(tails.oldest_change, Ordering::Release);
             db.apply_batch(batch)?;
             Ok(Committed { last_sequence: tails.last_change, arrived })
-        })
+        })?;
+        self.0.bell.ring(committed.last_sequence);
+        Ok(committed)
     }
 }
 
@@ -217,7 +254,8 @@ impl Tails {
         for records in changes.chunks(CHANGES_A_KEY) {
             self.last_change += records.len() as u64;
             let (module, time) = (commit.module.clone(), commit.time);
-            let kept = KeptChanges { module, time, records: records.to_vec() };
+            let roads = stretches(records.iter().map(|(id, _)| commit.how.road(*id)));
+            let kept = KeptChanges { module, time, records: records.to_vec(), roads };
             plain(batch, &Key::Change(self.last_change), &kept);
         }
     }

@@ -6,8 +6,13 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::commit::KeptChanges;
+use super::documents::DocumentHead;
 use super::error::OpenError;
-use super::keys::{CHANGE, FIELDS, INBOX, Key, LEDGER, QUARANTINED, RECORD};
+use super::index::Indexes;
+use super::keys::{
+    CHANGE, DOCUMENT, FIELDS, GONE, INBOX, INDEXES, Key, LEDGER, MODIFIED, QUARANTINED, RECORD,
+    TERM,
+};
 use super::open::{Failure, NOTHING_READ, has_format, open_sled};
 use super::past::{Past, Step};
 use super::place::Place;
@@ -90,9 +95,15 @@ pub fn examine_pair(key: &[u8], value: &[u8]) -> Result<(), Damage> {
         Key::Inbox(_) => values::read_plain::<Arrival>(key, value).map(drop),
         Key::Ledger(_) => values::read_plain::<Ledger>(key, value).map(drop),
         Key::Fields(_) => values::read_plain::<Vec<FieldName>>(key, value).map(drop),
+        Key::Document(_, 0) => values::read_plain::<DocumentHead>(key, value).map(drop),
+        Key::Document(..) => values::read_plain::<String>(key, value).map(drop),
         Key::Quarantined(..) => values::read_plain::<Quarantined>(key, value).map(drop),
         Key::Format => values::read_plain::<u32>(key, value).map(drop),
         Key::Spending => values::read_plain::<Spending>(key, value).map(drop),
+        Key::Indexes(_) => values::read_plain::<Indexes>(key, value).map(drop),
+        // All that they say is in the key.
+        Key::Term(..) | Key::Gone(..) | Key::Modified(..) if value.is_empty() => Ok(()),
+        Key::Term(..) | Key::Gone(..) | Key::Modified(..) => Err(Damage::Content),
     }
 }
 
@@ -103,7 +114,12 @@ fn count(db: &sled::Db, found: &mut Examination) {
         (INBOX, "inbox items"),
         (LEDGER, "ledgers"),
         (FIELDS, "field lists"),
+        (DOCUMENT, "parts of documents"),
         (QUARANTINED, "quarantined records"),
+        (MODIFIED, "indexed times"),
+        (GONE, "indexed deletions"),
+        (TERM, "indexed terms"),
+        (INDEXES, "lists of indexes"),
     ] {
         let mut counted = Counted { kind: name, good: 0, unreadable: 0, gaps: 0 };
         for step in Past::kind(db, kind) {

@@ -8,6 +8,8 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -33,14 +35,24 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     sync_directory_of(path)
 }
 
-/// A lock, for as long as the file is open; `None` when another process holds it.
+/// How often a lock is tried. Who let go of it may have started a program just before: until that
+/// runs, its process holds a copy of what was open here.
+const LOCK_TRIES: u32 = 20;
+/// Between two tries.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+/// A lock, for as long as the file is open; `None` when another process holds it, and does not let
+/// go at once.
 pub fn lock(path: &Path) -> io::Result<Option<File>> {
     let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(lock)),
-        Err(Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(error.into()),
+    for _ in 0..LOCK_TRIES {
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(Some(lock)),
+            Err(Errno::WOULDBLOCK) => thread::sleep(LOCK_PAUSE),
+            Err(error) => return Err(error.into()),
+        }
     }
+    Ok(None)
 }
 
 /// Whether it failed because the disk is full, which passes.

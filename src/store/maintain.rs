@@ -6,7 +6,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::{SnapshotReport, Store, StoreError, snapshot};
+use super::{SnapshotReport, Store, StoreError, index, snapshot};
 use crate::mirror::time::UpstreamTime;
 
 /// Time between two snapshots. A store of 150 MB costs a card as many bytes a day as 10,000
@@ -42,8 +42,9 @@ impl Store {
         }
         let snapshot = self.snapshot(now)?;
         let size = self.size_on_disk()?;
-        if size > OVERSIZE_FLOOR && size / OVERSIZE > snapshot.bytes {
-            let why = format!("{size} bytes for {} bytes of data", snapshot.bytes);
+        let data = snapshot.bytes + self.run("measure the indexes", index::bytes)?;
+        if size > OVERSIZE_FLOOR && size / OVERSIZE > data {
+            let why = format!("{size} bytes for {data} bytes of data");
             let said = self.0.place.call_oversized(&why);
             said.map_err(|cause| self.unkept(&cause))?;
         }

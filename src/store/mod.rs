@@ -10,30 +10,38 @@
 //! does not go on after a failure of sled: it refuses every further write, and what lies on disk is
 //! trusted again only by the next [`Store::open`]. This room is the only one that names sled.
 
+mod bell;
 mod commit;
 mod desk;
+mod documents;
 mod error;
 mod examine;
+mod explain;
 pub mod file;
+mod import;
+mod index;
 mod keys;
 mod maintain;
+mod numbers;
 mod open;
 mod past;
 mod place;
 mod read;
 mod rebuild;
 mod room;
+mod seed;
 mod snapshot;
 mod sync;
 mod tombstones;
 mod values;
+mod walk;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::mirror::credits::Spending;
 use crate::mirror::inbox::{Arrival, InboxItem, InboxSequence};
@@ -41,17 +49,25 @@ use crate::mirror::record::{Entry, FieldName, ModuleName, RecordId};
 use crate::mirror::time::UpstreamTime;
 use crate::vitals::{Crew, Mark};
 
+pub use bell::{Bell, Ear};
 pub use commit::{CHANGE_LIMIT, Change, Commit, Committed, QUARANTINE_LIMIT, Write};
 pub use error::{EnqueueError, Healing, OpenError, StoreError};
 pub use examine::{Counted, Examination, examine, examine_pair};
+pub use explain::{ChangeOf, Explanation, Proof, SetAside, State};
+pub use import::{Imported, import};
+pub use index::{Index, Order, Phase};
 pub use maintain::Maintenance;
 pub use room::Room;
+pub use seed::{Contents, Description, SeedError, Shape, Terms, write_seed};
 pub use snapshot::SnapshotReport;
 pub use tombstones::{TOMBSTONE_AGE, TOMBSTONE_LIMIT};
 pub use values::Damage;
+pub use walk::{Sight, Walked};
 
 use desk::{Desk, Outcome, Ticket};
+use index::Shelf;
 use keys::Key;
+use numbers::Numbers;
 use past::Gap;
 use place::Place;
 use room::Runway;
@@ -88,6 +104,8 @@ struct Shared {
     desk: Desk,
     tails: Mutex<Tails>,
     shown: Shown,
+    bell: Arc<Bell>,
+    numbers: Numbers,
     failed: AtomicBool,
     crew: Crew,
     unreadable: AtomicU64,
@@ -109,7 +127,12 @@ struct Tails {
     last_change: u64,
     /// The oldest change kept; one more than the last when none is.
     oldest_change: u64,
+    /// Numbers of changes up to this one may be given: it is kept that they were.
+    reserved: u64,
     quarantined: BTreeMap<(ModuleName, RecordId), UpstreamTime>,
+    indexes: Arc<Shelf>,
+    /// The indexes that there should be, once somebody has said so.
+    wanted: Option<BTreeMap<ModuleName, BTreeSet<Index>>>,
 }
 
 /// The counts as of the last write, for whoever wants to know them without waiting for a writer.
@@ -119,6 +142,7 @@ struct Shown {
     last_change: AtomicU64,
     oldest_change: AtomicU64,
     quarantined: AtomicU64,
+    indexes: Mutex<Arc<Shelf>>,
 }
 
 impl Store {
@@ -126,15 +150,19 @@ impl Store {
     /// rot left behind does not keep it from opening: it is mended, or set aside and started
     /// empty, and the caller is told what was done.
     pub fn open(directory: &Path) -> Result<(Store, Vec<Healing>), OpenError> {
-        let opened = open::open(directory)?;
+        let mut opened = open::open(directory)?;
+        let numbers = opened.number()?;
         let shown = Shown::default();
         shown.publish(&opened.tails);
+        let bell = Arc::new(Bell::new(opened.tails.last_change));
         let runway = Runway::behind(&opened.place.sled().join("db"));
         let shared = Shared {
             db: opened.db,
             desk: Desk::default(),
             tails: Mutex::new(opened.tails),
             shown,
+            bell,
+            numbers,
             failed: AtomicBool::new(false),
             // Whoever writes holds up all the others: one that does not come back is enough.
             crew: Crew::new(1),
@@ -224,6 +252,11 @@ impl Store {
         self.0.shown.oldest_change.load(Ordering::Acquire)
     }
 
+    /// What is rung when there are changes.
+    pub fn bell(&self) -> Arc<Bell> {
+        Arc::clone(&self.0.bell)
+    }
+
     /// How many records are set aside.
     pub fn quarantined_count(&self) -> u64 {
         self.0.shown.quarantined.load(Ordering::Acquire)
@@ -262,19 +295,21 @@ impl Store {
         operation: &'static str,
         work: impl FnOnce(&sled::Db, &mut Tails) -> sled::Result<T>,
     ) -> Result<T, StoreError> {
-        self.write_much(operation, 0, work)
+        self.write_much(operation, 0, 0, work)
     }
 
-    /// Does one write of about so many bytes, alone. The counts are shown once it has succeeded,
-    /// so that none runs ahead of what can be read.
+    /// Does one write of about so many bytes and changes, alone. The counts are shown once it has
+    /// succeeded, so that none runs ahead of what can be read.
     fn write_much<T>(
         &self,
         operation: &'static str,
         bytes: u64,
+        changes: u64,
         work: impl FnOnce(&sled::Db, &mut Tails) -> sled::Result<T>,
     ) -> Result<T, StoreError> {
         let mut tails = self.0.tails.lock().expect("panics of a write are caught below");
         self.check(operation)?;
+        self.reserve(operation, &mut tails, changes)?;
         self.check_room(bytes)?;
         let done = self.run(operation, |db| work(db, &mut tails))?;
         self.0.shown.publish(&tails);
@@ -364,10 +399,15 @@ fn kept(item: &InboxItem) -> (Vec<u8>, Vec<u8>) {
 }
 
 impl Shown {
+    fn shelf(&self) -> Arc<Shelf> {
+        Arc::clone(&self.indexes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn publish(&self, tails: &Tails) {
         self.waiting.store(tails.waiting, Ordering::Release);
         self.oldest_change.store(tails.oldest_change, Ordering::Release);
         self.last_change.store(tails.last_change, Ordering::Release);
         self.quarantined.store(tails.quarantined.len() as u64, Ordering::Release);
+        *self.indexes.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&tails.indexes);
     }
 }

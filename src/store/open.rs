@@ -15,6 +15,7 @@ use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -22,10 +23,11 @@ use super::Tails;
 use super::commit::KeptChanges;
 use super::error::{Healing, OpenError};
 use super::keys::Key;
+use super::numbers::Numbers;
 use super::place::{Place, unwritable};
 use super::rebuild::Taken;
 use super::values::{self, Damage};
-use super::{read, rebuild, sync};
+use super::{index, read, rebuild, sync};
 use crate::mirror::inbox::Quarantined;
 use crate::mirror::ledger::Ledger;
 use crate::mirror::record::ModuleName;
@@ -55,6 +57,19 @@ pub(super) struct Opened {
     pub(super) place: Place,
     pub(super) lock: File,
     pub(super) healings: Vec<Healing>,
+}
+
+impl Opened {
+    /// Has the numbers of changes go on above all that may have been given.
+    pub(super) fn number(&mut self) -> Result<Numbers, OpenError> {
+        let last = self.tails.last_change;
+        let (numbers, next) = Numbers::open(&self.place, last)?;
+        if self.tails.oldest_change > last {
+            self.tails.oldest_change = next + 1;
+        }
+        (self.tails.last_change, self.tails.reserved) = (next, next);
+        Ok(numbers)
+    }
 }
 
 /// Opens the store in `directory`.
@@ -89,7 +104,7 @@ impl Failure {
     }
 
     /// For when there is nothing left to try.
-    fn told(self, place: &Place) -> OpenError {
+    pub(super) fn told(self, place: &Place) -> OpenError {
         match self {
             Failure::Final(error) => error,
             Failure::Unreadable(cause) => OpenError::Failed { path: place.sled(), cause },
@@ -118,6 +133,7 @@ fn open_or_heal(
     };
     // A crash from here on is not to leave a store that opens and is trusted.
     place.condemn(&cause);
+    Numbers::void(place)?;
     place.remove_what_sled_rebuilds()?;
     match rebuild_in_place(place) {
         Ok(opened) => {
@@ -133,9 +149,11 @@ fn open_or_heal(
 /// Has sled make the best of its log, adds what the newest snapshot has beyond, and reads it all.
 fn rebuild_in_place(place: &Place) -> Result<(sled::Db, Tails), Failure> {
     // There was something, so what is empty now has lost it.
-    let (db, tails) = attempt(place, false)?;
+    let (db, mut tails) = attempt(place, false)?;
     rebuild::fill_in_place(place, &db)?;
     distrust(&db).map_err(|error| judge(&place.sled(), error))?;
+    // On disk they have lost their mark with the ledgers.
+    tails.indexes = Arc::default();
     Ok((db, tails))
 }
 
@@ -168,6 +186,7 @@ fn heal(
     cause: String,
     healings: &mut Vec<Healing>,
 ) -> Result<(sled::Db, Tails), OpenError> {
+    Numbers::void(place)?;
     match remake(place) {
         Ok(remade) => {
             let to = place.broken();
@@ -190,9 +209,10 @@ fn heal(
         }
         Err(failure) if failure.is_for_want_of_room() => {
             place.remove_new()?;
-            let opened = attempt(place, false).map_err(|_| failure.told(place))?;
+            let (db, tails) = attempt(place, false).map_err(|_| failure.told(place))?;
             healings.push(Healing::Postponed { cause });
-            Ok(opened)
+            // Nobody knows which of their keys are missing.
+            Ok((db, Tails { indexes: Arc::default(), ..tails }))
         }
         Err(failure) => Err(failure.told(place)),
     }
@@ -225,7 +245,7 @@ fn remake(place: &Place) -> Result<Remade, Failure> {
 }
 
 /// sled can panic on what it reads, at any time.
-fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     let done = catch_unwind(AssertUnwindSafe(work));
     done.unwrap_or_else(|panic| Err(Failure::Unreadable(panic_text(&*panic))))
 }
@@ -327,7 +347,7 @@ pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
 
 /// Finds where each numbered kind ended, and counts what is counted.
 fn survey(db: &sled::Db) -> sled::Result<Tails> {
-    let mut tails = Tails::default();
+    let mut tails = Tails { indexes: index::survey(db)?, ..Tails::default() };
     for key in db.range(Key::inbox()).keys() {
         if let Some(Key::Inbox(sequence)) = Key::parse(&key?) {
             tails.last_inbox = sequence;

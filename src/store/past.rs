@@ -16,7 +16,8 @@ use sled::IVec;
 use super::open::is_about_content;
 use crate::mirror::record::MODULE_NAME_LIMIT;
 
-/// Bytes of the longest key: a kind, a module's name, a zero byte and an id.
+/// Bytes of the longest key of a record: a kind, a module's name, a zero byte and an id. Those of
+/// indexes may be longer, and nothing is lost with them.
 const WIDTH: usize = MODULE_NAME_LIMIT + 10;
 
 /// A range, walked in one direction.

@@ -7,9 +7,12 @@
 //! mirror.sled.broken   the last store that could not be read
 //! snapshots            from which a store can be made anew
 //! lock                 held by the process that has the store open
+//! numbers              which numbers of changes may have been given
 //! ballast              space in reserve
 //! condemned            why the store is to be made anew at the next start, for it cannot be read
 //! oversized            why the store is to be made anew at the next start, to be smaller
+//! replacing            the store in the making is that of another device; the old one is kept
+//! replaced             the store that was here before, and its snapshots
 //! ```
 //! Which of this is done, and when, is said in `open.rs`.
 
@@ -72,8 +75,22 @@ impl Place {
         self.0.join("oversized")
     }
 
+    /// Where the store is that another device's has replaced.
+    pub(super) fn replaced(&self) -> PathBuf {
+        self.0.join("replaced")
+    }
+
+    fn replacing(&self) -> PathBuf {
+        self.0.join("replacing")
+    }
+
     fn ballast(&self) -> PathBuf {
         self.0.join("ballast")
+    }
+
+    /// Where it is kept which numbers of changes may have been given.
+    pub(super) fn numbers(&self) -> PathBuf {
+        self.0.join("numbers")
     }
 
     fn condemned(&self) -> PathBuf {
@@ -235,7 +252,8 @@ impl Place {
     /// Goes on with a swap that a crash interrupted, wherever that was.
     pub(super) fn finish_swap(&self) -> Result<(), OpenError> {
         if !self.old_sled().exists() {
-            return Ok(());
+            // It is finished, or was never begun.
+            return remove_file(&self.replacing());
         }
         if !self.sled().exists() {
             let new = if self.new_sled().exists() { self.new_sled() } else { self.old_sled() };
@@ -247,11 +265,32 @@ impl Place {
         self.absolve()?;
         self.accept_size()?;
         sync_directory_of(&self.sled()).map_err(|cause| unwritable(&self.0, cause))?;
-        if condemned {
+        if self.replacing().exists() {
+            self.keep_replaced()?;
+            remove_file(&self.replacing())
+        } else if condemned {
             self.keep_broken(&self.old_sled())
         } else {
             remove_directory(&self.old_sled())
         }
+    }
+
+    /// Puts the new store in the place of the old one, which is kept with its snapshots: they are
+    /// not those of the new one, and are not to mend it. One is kept, the newest.
+    pub(super) fn swap_and_keep(&self) -> Result<(), OpenError> {
+        remove_directory(&self.replaced())?;
+        let why = b"another device's store takes its place";
+        let said = replace(&self.replacing(), why, 0o600);
+        said.map_err(|cause| unwritable(&self.replacing(), cause))?;
+        self.swap()
+    }
+
+    fn keep_replaced(&self) -> Result<(), OpenError> {
+        let kept = Place::make(&self.replaced())?;
+        if self.snapshots().exists() && !kept.snapshots().exists() {
+            rename(&self.snapshots(), &kept.snapshots())?;
+        }
+        rename(&self.old_sled(), &kept.sled())
     }
 
     fn keep_broken(&self, path: &Path) -> Result<(), OpenError> {

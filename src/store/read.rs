@@ -169,7 +169,10 @@ impl Store {
         self.0.unreadable.load(Ordering::Relaxed)
     }
 
-    fn plain<T: serde::de::DeserializeOwned>(&self, key: &Key) -> Result<Option<T>, StoreError> {
+    pub(super) fn plain<T: serde::de::DeserializeOwned>(
+        &self,
+        key: &Key,
+    ) -> Result<Option<T>, StoreError> {
         let bytes = key.bytes();
         let content = match self.value("read", &bytes)? {
             Ok(None) => return Ok(None),
@@ -180,7 +183,7 @@ impl Store {
     }
 
     /// The value under a key, or the damage of its page.
-    fn value(
+    pub(super) fn value(
         &self,
         operation: &'static str,
         key: &[u8],
@@ -237,7 +240,7 @@ impl Store {
         Ok(found)
     }
 
-    fn pass_over(&self, key: &[u8], damage: Damage) {
+    pub(super) fn pass_over(&self, key: &[u8], damage: Damage) {
         if self.0.unreadable.fetch_add(1, Ordering::Relaxed) == 0 {
             log::error!(
                 "{} in the store cannot be read: {damage}; it is passed over, as are others like \
@@ -248,10 +251,10 @@ impl Store {
     }
 }
 
-const FIRST_ID: RecordId = RecordId::new(0);
-const LAST_ID: RecordId = RecordId::new(u64::MAX);
+pub(super) const FIRST_ID: RecordId = RecordId::new(0);
+pub(super) const LAST_ID: RecordId = RecordId::new(u64::MAX);
 
-fn records(
+pub(super) fn records(
     module: &ModuleName,
     start: Bound<RecordId>,
     end: Bound<RecordId>,

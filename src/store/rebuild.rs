@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
-use super::keys::{CHANGE, FIELDS, INBOX, Key, LEDGER, QUARANTINED, RECORD};
+use super::keys::{CHANGE, DOCUMENT, FIELDS, INBOX, Key, LEDGER, QUARANTINED, RECORD};
 use super::open::{FORMAT, Failure, attempt_at, has_format, judge, open_sled};
 use super::past::{Gap, Past, Step};
 use super::place::{Place, unwritable};
@@ -26,7 +26,7 @@ use crate::mirror::ledger::Ledger;
 use crate::mirror::record::ModuleName;
 
 /// The kinds that are taken over, in the order in which they are.
-const KINDS: [u8; 6] = [INBOX, LEDGER, FIELDS, QUARANTINED, RECORD, CHANGE];
+const KINDS: [u8; 7] = [INBOX, LEDGER, FIELDS, DOCUMENT, QUARANTINED, RECORD, CHANGE];
 
 /// Bytes that are written to the new store at once.
 const BATCH: usize = 1 << 20;
@@ -146,7 +146,7 @@ fn newest(place: &Place) -> Option<PathBuf> {
 }
 
 /// A store in the making.
-struct New<'a> {
+pub(super) struct New<'a> {
     place: &'a Place,
     db: sled::Db,
     batch: sled::Batch,
@@ -158,7 +158,7 @@ struct New<'a> {
 }
 
 impl<'a> New<'a> {
-    fn create(place: &'a Place) -> Result<New<'a>, Failure> {
+    pub(super) fn create(place: &'a Place) -> Result<New<'a>, Failure> {
         place.remove_new()?;
         let db = open_sled(&place.new_sled())?;
         Ok(New {
@@ -174,7 +174,7 @@ impl<'a> New<'a> {
     }
 
     /// Takes over one entry, if it can be read.
-    fn take(&mut self, bytes: &[u8], value: &[u8]) -> Result<(), Failure> {
+    pub(super) fn take(&mut self, bytes: &[u8], value: &[u8]) -> Result<(), Failure> {
         let (Some(key), Ok(())) = (Key::parse(bytes), values::check(bytes, value)) else {
             self.taken.unreadable += 1;
             return Ok(());
@@ -192,10 +192,14 @@ impl<'a> New<'a> {
                 let live = values::is_live(bytes, value).unwrap_or(false);
                 *self.counts.entry(module.clone()).or_default() += u64::from(live);
             }
-            Key::Format => return Ok(()),
+            // Indexes are built anew.
+            Key::Format | Key::Term(..) | Key::Gone(..) | Key::Modified(..) | Key::Indexes(_) => {
+                return Ok(());
+            }
             Key::Change(_)
             | Key::Inbox(_)
             | Key::Fields(_)
+            | Key::Document(..)
             | Key::Quarantined(..)
             | Key::Spending => {}
         }
@@ -232,7 +236,7 @@ impl<'a> New<'a> {
 
     /// Writes the ledgers and brings everything to disk; then the store is opened once, as a start
     /// would, before anybody relies on it.
-    fn finish(mut self, proof: Proof) -> Result<Taken, Failure> {
+    pub(super) fn finish(mut self, proof: Proof) -> Result<Taken, Failure> {
         for module in self.counts.keys() {
             self.ledgers.entry(module.clone()).or_default();
         }

@@ -16,7 +16,7 @@
 //! change whose record is older than it is made again when a catch-up finds the record. *Inbox*
 //! comes after both: an id that was settled in the meantime is one whose record is found by that
 //! catch-up; and the *quarantine* last, since ids move there from the inbox. Scans in progress are
-//! not taken over.
+//! not taken over. Indexes are left out: they can be built from the records.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -24,7 +24,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::file::sync_directory_of;
-use super::keys::{CHANGE, FIELDS, INBOX, LEDGER, QUARANTINED, RECORD};
+use super::keys::{CHANGE, DOCUMENT, FIELDS, INBOX, LEDGER, QUARANTINED, RECORD};
 use super::past::{Past, Step};
 use super::{Store, StoreError, values};
 use crate::mirror::time::UpstreamTime;
@@ -45,7 +45,7 @@ const VALUE_LIMIT: u32 = 64 << 20;
 const SYNC_EVERY: u64 = 4 << 20;
 
 /// The kinds in the order in which they are safe to read (see above).
-const ORDER: [u8; 6] = [LEDGER, FIELDS, RECORD, CHANGE, INBOX, QUARANTINED];
+const ORDER: [u8; 7] = [LEDGER, FIELDS, DOCUMENT, RECORD, CHANGE, INBOX, QUARANTINED];
 
 /// A snapshot that was taken.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -156,7 +156,7 @@ fn name(number: u64) -> String {
 
 /// When a snapshot was taken, by its head alone.
 pub(super) fn taken(path: &Path) -> io::Result<UpstreamTime> {
-    Reader::open(path).map(|reader| reader.taken)
+    Reader::begin(BufReader::new(File::open(path)?)).map(|reader| reader.taken)
 }
 
 /// Reads a snapshot to its end, and hands over each entry; an error means that it is none, or is
@@ -165,7 +165,15 @@ pub(super) fn read(
     path: &Path,
     mut take: impl FnMut(Vec<u8>, Vec<u8>) -> io::Result<()>,
 ) -> io::Result<u64> {
-    let mut reader = Reader::open(path)?;
+    read_from(BufReader::new(File::open(path)?), &mut take)
+}
+
+/// The same of a snapshot that lies elsewhere.
+pub(super) fn read_from(
+    input: impl Read,
+    mut take: impl FnMut(Vec<u8>, Vec<u8>) -> io::Result<()>,
+) -> io::Result<u64> {
+    let mut reader = Reader::begin(input)?;
     let mut count = 0;
     while let Some((key, value)) = reader.next()? {
         count += 1;
@@ -232,15 +240,14 @@ impl Writer {
     }
 }
 
-struct Reader {
-    input: BufReader<File>,
+struct Reader<R> {
+    input: R,
     sum: crc32fast::Hasher,
     taken: UpstreamTime,
 }
 
-impl Reader {
-    fn open(path: &Path) -> io::Result<Reader> {
-        let input = BufReader::new(File::open(path)?);
+impl<R: Read> Reader<R> {
+    fn begin(input: R) -> io::Result<Reader<R>> {
         let sum = crc32fast::Hasher::new();
         let mut reader = Reader { input, sum, taken: UpstreamTime::EPOCH };
         let head: [u8; HEAD] = reader.take()?;

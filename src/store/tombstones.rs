@@ -105,8 +105,11 @@ impl Store {
             for (key, id) in old {
                 // It may have come back since.
                 let value = db.get(&key)?;
-                if value.and_then(|value| gone(&key, id, &value)).is_some_and(|gone| gone < bound) {
+                let gone = value.and_then(|value| gone(&key, id, &value));
+                if let Some(gone) = gone.filter(|gone| *gone < bound) {
                     batch.remove(key);
+                    // A module without indexes has no such key, and its removal writes nothing.
+                    batch.remove(Key::Gone(module.clone(), gone, id).bytes());
                     removed += 1;
                 }
             }

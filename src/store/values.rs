@@ -15,7 +15,7 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Stored;
+use super::{Sight, Stored};
 use crate::mirror::record::{Entry, Record, RecordId};
 use crate::mirror::time::UpstreamTime;
 
@@ -82,20 +82,31 @@ pub(super) fn write_entry(key: &[u8], entry: &Entry, sequence: u64) -> Vec<u8> {
 
 /// Reads the value of the record `id`.
 pub(super) fn read_entry(key: &[u8], id: RecordId, value: &[u8]) -> Result<Stored, Damage> {
+    let (sequence, sight) = look(key, value)?;
+    let entry = match sight {
+        Sight::Live { modified, json } => {
+            Entry::Live(Record::from_parts(id, modified, json.into()))
+        }
+        Sight::Gone { at } => Entry::Tombstone { gone: at },
+    };
+    Ok(Stored { entry, sequence })
+}
+
+/// Looks at the value of a record without copying it: its sequence, and what it is.
+pub(super) fn look<'a>(key: &[u8], value: &'a [u8]) -> Result<(u64, Sight<'a>), Damage> {
     let (kind, content) = unseal(key, value)?;
     let (sequence, content) = content.split_first_chunk().ok_or(Damage::Content)?;
     let (time, text) = content.split_first_chunk().ok_or(Damage::Content)?;
     let time = i64::from_be_bytes(*time);
-    let entry = match kind {
-        Kind::Live => {
-            let text = std::str::from_utf8(text).map_err(|_| Damage::Content)?;
-            let modified = (time != NEVER).then(|| UpstreamTime::from_unix(time));
-            Entry::Live(Record::from_parts(id, modified, text.into()))
-        }
-        Kind::Tombstone => Entry::Tombstone { gone: UpstreamTime::from_unix(time) },
+    let sight = match kind {
+        Kind::Live => Sight::Live {
+            modified: (time != NEVER).then(|| UpstreamTime::from_unix(time)),
+            json: std::str::from_utf8(text).map_err(|_| Damage::Content)?,
+        },
+        Kind::Tombstone => Sight::Gone { at: UpstreamTime::from_unix(time) },
         Kind::Plain => return Err(Damage::Content),
     };
-    Ok(Stored { entry, sequence: u64::from_be_bytes(*sequence) })
+    Ok((u64::from_be_bytes(*sequence), sight))
 }
 
 /// Whether the value is that of a live record, checked as a whole.
@@ -124,6 +135,11 @@ pub(super) fn read_plain<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Resul
         (Kind::Plain, content) => serde_json::from_slice(content).map_err(|_| Damage::Content),
         (Kind::Live | Kind::Tombstone, _) => Err(Damage::Content),
     }
+}
+
+/// The checksum of a text that is kept in several values.
+pub(super) fn sum(text: &str) -> u32 {
+    crc32fast::hash(text.as_bytes())
 }
 
 fn seal(key: &[u8], kind: Kind, parts: &[&[u8]]) -> Vec<u8> {

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crmirror::mirror::callback::{Known, Notification};
-use crmirror::mirror::criteria::Criteria;
+use crmirror::mirror::criteria::{Criteria, terms_of_record};
 use crmirror::mirror::origin::Origin;
 use crmirror::mirror::record::{ChannelId, ModuleName, Record};
 use crmirror::mirror::time::UpstreamTime;
@@ -45,7 +45,7 @@ pub fn callback(body: &[u8]) {
     match Notification::judge(body, &known) {
         Ok(notification) => {
             assert!(modules.contains(&notification.module));
-            let arrivals = notification.arrivals();
+            let arrivals = notification.arrivals(None);
             assert!(!arrivals.is_empty() && arrivals.len() <= notification.ids.len());
             assert!(arrivals.windows(2).all(|pair| pair[0].id < pair[1].id));
             let _ = notification.fingerprint();
@@ -121,6 +121,14 @@ pub fn criteria(bytes: &[u8]) {
             let _ = criteria.equality();
             if let Ok(record) = Record::parse(json) {
                 assert_eq!(criteria.matches(&record), criteria.matches(&record));
+                let lookup = criteria.lookup(|_| true);
+                let found = lookup.is_none_or(|lookup| {
+                    lookup.fields().any(|(field, sought)| {
+                        let shown = terms_of_record(&record, std::slice::from_ref(field));
+                        !shown[0].is_disjoint(sought)
+                    })
+                });
+                assert!(found || !criteria.matches(&record), "an index would hide it");
             }
         }
         Err(error) => {

@@ -257,12 +257,14 @@ impl Place {
         self.start().ready()
     }
 
-    /// Waits until all is mirrored and the channel, if any, is open.
+    /// Waits until all is mirrored, documents too, and the channel, if any, is open.
     pub(crate) fn ready(&mut self) -> &mut Place {
         let wanted = if self.config.contains_key("channel") { "open" } else { "none" };
         self.until("it is ready", |place| {
             let ready = place.get("/readyz").status == 200;
-            (ready && place.status()["channel"]["state"] == wanted).then_some(())
+            // The document that is read last: whoever counts calls begins behind it.
+            let read = place.get("/crm/v2/users?type=CurrentUser").status != 503;
+            (ready && read && place.status()["channel"]["state"] == wanted).then_some(())
         });
         self
     }

@@ -48,6 +48,7 @@ credits_per_day = 2500
 name = "Leads"
 operations = ["create", "edit", "delete"]
 fields = ["Last_Name", "Email"]
+index = ["Email"]
 whole_records = false
 "#;
 
@@ -97,6 +98,7 @@ fn the_full_example_is_read() {
     assert_eq!(module.operations, Operation::ALL);
     let fields: Vec<&str> = module.fields.iter().flatten().map(|field| field.as_str()).collect();
     assert_eq!(fields, ["Last_Name", "Email"]);
+    assert_eq!(module.index.iter().map(|field| field.as_str()).collect::<Vec<_>>(), ["Email"]);
     assert!(!module.whole_records);
     assert_eq!(config.warnings, []);
 }
@@ -123,6 +125,7 @@ fn what_is_left_out_is_what_the_full_example_says() {
     assert_eq!(least.catch_up, full.catch_up);
     assert_eq!(least.modules[0].operations, full.modules[0].operations);
     assert_eq!(least.modules[0].fields, None);
+    assert_eq!(least.modules[0].index, []);
     assert!(!least.modules[0].whole_records);
     assert_eq!(least.warnings, []);
 

@@ -15,6 +15,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use crmirror::mirror::inbox::{Arrival, Reason};
 use crmirror::mirror::ledger::Ledger;
 use crmirror::mirror::record::{ChangeKind, Entry, ModuleName, Record, RecordId};
+use crmirror::mirror::road::How;
 use crmirror::mirror::time::UpstreamTime;
 use crmirror::store::{Commit, Store, Write, file};
 
@@ -82,7 +83,7 @@ fn synced(path: &Path) -> usize {
 
 fn arrival(id: u64) -> Arrival {
     let module = ModuleName::parse("Leads").unwrap();
-    Arrival { module, id: RecordId::new(id), reason: Reason::Touched }
+    Arrival::new(module, RecordId::new(id), Reason::Touched)
 }
 
 #[test]
@@ -175,6 +176,7 @@ fn settling(id: RecordId, sequence: u64) -> Commit {
         arrivals: Vec::new(),
         set_aside: Vec::new(),
         released: Vec::new(),
+        how: How::Untold,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The gate on loopback: what it serves, what it refuses and how it ends.
 
 mod limits;
+mod live;
 pub(crate) mod tls;
 
 use std::io::{self, Read, Write};

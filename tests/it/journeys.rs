@@ -6,13 +6,20 @@
 //! - `verbatim`: records as upstream wrote them. `versions`: v8, whole records, chosen fields.
 //! - `channel`: opened, renewed, lost, closed. `tokens`: access tokens, and the lack of them.
 //! - `trouble`: records that are denied. `bootstrap`: large modules, and crashes on the way.
-//! - `reads`, `no_reads`, `sync`: the local interface. `commands`, `exits`: the command line.
+//! - `reads`, `no_reads`, `wrong_reads`, `paging`, `sync`: the local interface.
+//! - `like_upstream`: the same questions to upstream. `replies`: each answer, letter by letter.
+//! - `commands`, `exits`: the command line.
+//! - `metadata`: modules, fields, organisation, user, and tokens. `sdk`: Zoho's own clients.
+//! - `feed`: what changed, and what changes next. `live`: many who live on it.
+//! - `explain`: how a record came here. `export`: for other programs. `seed`: for another device.
 //! - `front_door`: proxies and certificates. `readers`: tokens, sockets, pages, deaf readers.
 //! - `doctor`: what is said of each fault, and what to do. `bundle`: what may be sent to others.
 //! - `install`: placed and removed, in a directory of its own. `update`: a binary is replaced.
 //! - `page`, `scrape`: the status page and the metrics, as they leave the daemon.
 //! - `secrets`: what is never printed. `ending`: SIGTERM. `full_disk`: while all of it goes on.
 //! - `wrong_clock`: decades off at the start, and jumps.
+//! - `indexes`: named, built, removed. `secrets`: what is never printed. `ending`: SIGTERM.
+//! - `full_disk`: while all of it goes on.
 
 mod accepted;
 mod bootstrap;
@@ -23,18 +30,29 @@ mod crash;
 mod doctor;
 mod ending;
 mod exits;
+mod explain;
+mod export;
+mod feed;
 mod front_door;
 mod full_disk;
+mod indexes;
 mod install;
 mod kill;
+mod like_upstream;
+mod live;
 mod main_road;
+mod metadata;
 mod no_reads;
 mod page;
+mod paging;
 mod readers;
 mod reads;
 mod refused;
+mod replies;
 mod scrape;
+mod sdk;
 mod secrets;
+mod seed;
 mod shrinking;
 mod sync;
 mod tokens;
@@ -43,6 +61,7 @@ mod update;
 mod verbatim;
 mod versions;
 mod wrong_clock;
+mod wrong_reads;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;

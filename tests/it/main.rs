@@ -10,7 +10,10 @@
 //! strangers do to it · `systemd` what it says to its service manager and takes from it, and the
 //! unit files · `any_bytes` what holds for any bytes · `readme` that what README says is
 //! so · `tidy` that the house keeps its rules · `scratch`, `directory` places on disk.
-//! `store_kept` what earlier releases wrote · `package` the Debian package.
+//! `store_kept` what earlier releases wrote · `store_seed` what another device did, whole or not ·
+//! `store_index` that indexes find what a look at everything finds, `terms` why they can ·
+//! `store_documents` long texts · `package` the Debian package · `reads` the local interface in the
+//! same process, where days go by at once.
 
 // A test that cannot go on is to panic; clippy knows that of test functions, not of their helpers.
 #![allow(clippy::unwrap_used)]
@@ -29,16 +32,21 @@ mod journeys;
 mod package;
 mod power;
 mod readme;
+mod reads;
 mod recorder;
 mod scratch;
 mod sim;
 mod sim_rules;
 mod small_disk;
 mod store;
+mod store_documents;
 mod store_heal;
+mod store_index;
 mod store_kept;
 mod store_open;
+mod store_seed;
 mod systemd;
+mod terms;
 mod tidy;
 mod transport;
 mod wrong_config;

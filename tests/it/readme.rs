@@ -203,6 +203,23 @@ fn its_list_of_the_local_interface_is_true() {
     }
 }
 
+/// But for the address, which is given to them, the clients of the tests have these very lines.
+#[test]
+fn its_lines_for_sdks_are_those_of_the_clients() {
+    let clients = [("python", "tests/sdk/python/reads.py"), ("js", "tests/sdk/node/reads.mjs")];
+    for (language, client) in clients {
+        let client =
+            fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(client)).unwrap();
+        let named = |block: &String| block.contains("mirror =");
+        let lines = blocks(language).into_iter().filter(named).collect::<Vec<_>>().concat();
+        let lines: Vec<&str> = lines.lines().filter(|line| !line.contains(LOCAL)).collect();
+        assert!(lines.len() >= 2, "{lines:?}");
+        for line in lines {
+            assert!(client.lines().any(|of_client| of_client.trim() == line), "{line}");
+        }
+    }
+}
+
 #[test]
 fn its_list_of_keys_is_complete() {
     let told: BTreeSet<String> =

@@ -6,6 +6,7 @@ use std::path::Path;
 use crmirror::mirror::inbox::{Arrival, Reason};
 use crmirror::mirror::ledger::Ledger;
 use crmirror::mirror::record::{Entry, ModuleName, Record, RecordId};
+use crmirror::mirror::road::How;
 use crmirror::mirror::time::UpstreamTime;
 use crmirror::store::{Commit, EnqueueError, Healing, Store, StoreError, Write};
 
@@ -16,7 +17,7 @@ fn module() -> ModuleName {
 }
 
 fn arrival(id: u64) -> Arrival {
-    Arrival { module: module(), id: RecordId::new(id), reason: Reason::Touched }
+    Arrival::new(module(), RecordId::new(id), Reason::Touched)
 }
 
 /// Writes a record and settles inbox items.
@@ -33,6 +34,7 @@ fn commit(id: u64, settled: Vec<u64>) -> Commit {
         arrivals: Vec::new(),
         set_aside: Vec::new(),
         released: Vec::new(),
+        how: How::Untold,
     }
 }
 

@@ -2,13 +2,16 @@
 //! anew, both say the same.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use crmirror::mirror::inbox::{Arrival, InboxItem, Quarantined, Reason};
 use crmirror::mirror::ledger::Ledger;
 use crmirror::mirror::record::{ChangeKind, Entry, FieldName, ModuleName, Record, RecordId};
+use crmirror::mirror::road::{How, Reading};
 use crmirror::mirror::time::UpstreamTime;
 use crmirror::store::{
-    CHANGE_LIMIT, Change, Commit, EnqueueError, INBOX_LIMIT, QUARANTINE_LIMIT, Store, Stored, Write,
+    CHANGE_LIMIT, Change, Commit, EnqueueError, INBOX_LIMIT, QUARANTINE_LIMIT, Sight, Store,
+    Stored, Walked, Write,
 };
 
 use crate::scratch::{Scratch, Seed, seeds};
@@ -126,6 +129,35 @@ impl Model {
         let ids: Vec<_> = live.iter().map(Record::id).filter(within).take(limit).collect();
         let found = store.ids_between(module, bound, through, limit).unwrap();
         assert_eq!(found, ids, "between {bound:?} and {through}");
+        self.check_walk(store, module, limit + 1);
+    }
+
+    fn check_walk(&self, store: &Store, module: &ModuleName, slice: usize) {
+        let (mut seen, mut below) = (Vec::new(), None);
+        let mut look = |id, sight: Sight<'_>| {
+            let shown = match sight {
+                Sight::Live { json, modified } => (Some(json.to_owned()), modified),
+                Sight::Gone { at } => (None, Some(at)),
+            };
+            seen.push((id, shown));
+            ControlFlow::Continue(())
+        };
+        while let Walked::Through(id) = store.look_below(module, below, slice, &mut look).unwrap() {
+            below = Some(id);
+        }
+        let entries = self.entries.iter().rev().filter(|((of, _), _)| of == module);
+        let entries = entries.map(|((_, id), stored)| match &stored.entry {
+            Entry::Live(record) => (*id, (Some(record.json().to_owned()), record.modified())),
+            Entry::Tombstone { gone } => (*id, (None, Some(*gone))),
+        });
+        assert_eq!(seen, entries.collect::<Vec<_>>(), "in slices of {slice}");
+        let mut once = 0;
+        let stopped = store.look_below(module, None, slice, &mut |_, _| {
+            once += 1;
+            ControlFlow::Break(())
+        });
+        let expected = if seen.is_empty() { Walked::End } else { Walked::Stopped };
+        assert_eq!((stopped, once), (Ok(expected), seen.len().min(1)));
     }
 }
 
@@ -144,7 +176,8 @@ fn some<T>(random: &mut fastrand::Rng, mut make: impl FnMut(&mut fastrand::Rng) 
 fn any_arrival(random: &mut fastrand::Rng) -> Arrival {
     let module = modules()[random.usize(..3)].clone();
     let reason = [Reason::Touched, Reason::Deleted, Reason::Scanned][random.usize(..3)];
-    Arrival { module, id: any_id(random), reason }
+    let heard = random.bool().then(|| UpstreamTime::from_unix(random.i64(0..4_000_000_000)));
+    Arrival { heard, ..Arrival::new(module, any_id(random), reason) }
 }
 
 fn any_write(random: &mut fastrand::Rng) -> Write {
@@ -184,6 +217,7 @@ fn any_commit(random: &mut fastrand::Rng) -> Commit {
             since: time,
         }),
         released: some(random, any_id),
+        how: How::Page(Reading::CatchUp),
         module,
     }
 }
@@ -199,6 +233,7 @@ fn empty(module: &ModuleName) -> Commit {
         arrivals: Vec::new(),
         set_aside: Vec::new(),
         released: Vec::new(),
+        how: How::Untold,
     }
 }
 
@@ -316,7 +351,7 @@ fn a_full_inbox_takes_nothing_more_until_something_leaves() {
     let scratch = Scratch::new("inbox");
     let (store, _) = Store::open(scratch.path()).unwrap();
     let module = &modules()[0];
-    let one = Arrival { module: module.clone(), id: RecordId::new(1), reason: Reason::Touched };
+    let one = Arrival::new(module.clone(), RecordId::new(1), Reason::Touched);
     let (_durable, _) = store.enqueue(&vec![one.clone(); INBOX_LIMIT as usize - 1]).unwrap();
     let refused = store.enqueue(&[one.clone(), one.clone()]).map(|_| ());
     assert_eq!(refused, Err(EnqueueError::Full { waiting: INBOX_LIMIT - 1 }));
@@ -351,6 +386,8 @@ fn old_changes_and_old_quarantines_give_way() {
     for _ in 0..2 {
         assert_eq!((store.oldest_change(), store.last_sequence()), (5_001, CHANGE_LIMIT + 5_000));
         assert_eq!(store.changes(0, 1).unwrap()[0].sequence, 5_001);
+        assert!(store.beginning() == 5_000 && store.knows(5_000) && !store.knows(4_999));
+        assert!(store.knows(CHANGE_LIMIT + 5_000) && !store.knows(CHANGE_LIMIT + 5_001));
         assert_eq!(store.changes(CHANGE_LIMIT + 4_999, 9).unwrap().len(), 1);
         assert_eq!(store.changes(u64::MAX, 9).unwrap(), []);
         let quarantined = store.quarantined().unwrap();

@@ -5,9 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crmirror::identity::Identity;
+use crmirror::mirror::document::{Document, DocumentName};
 use crmirror::mirror::inbox::{Arrival, Quarantined, Reason};
 use crmirror::mirror::ledger::{Ledger, Scan, ScanKind};
 use crmirror::mirror::record::{ChangeKind, Entry, ModuleName, Record, RecordId};
+use crmirror::mirror::road::How;
 use crmirror::mirror::time::UpstreamTime;
 use crmirror::store::{Commit, Healing, Store, TOMBSTONE_AGE, Write, examine};
 
@@ -37,7 +39,7 @@ fn live(id: u64) -> Write {
 }
 
 fn arrival(id: u64) -> Arrival {
-    Arrival { module: module(), id: RecordId::new(id), reason: Reason::Touched }
+    Arrival::new(module(), RecordId::new(id), Reason::Touched)
 }
 
 fn proved(records: u64) -> Ledger {
@@ -55,10 +57,15 @@ fn commit(writes: Vec<Write>, records: u64) -> Commit {
         arrivals: Vec::new(),
         set_aside: Vec::new(),
         released: Vec::new(),
+        how: How::Untold,
     }
 }
 
-/// A store with records, ids waiting, and a record set aside.
+fn document() -> Document {
+    Document { read: at(8), status: 200, body: r#"{"org":[{"zgid":"1"}]}"#.to_owned() }
+}
+
+/// A store with records, ids waiting, a document, and a record set aside.
 fn filled(name: &str) -> Scratch {
     let scratch = Scratch::new(name);
     let (store, _) = Store::open(scratch.path()).unwrap();
@@ -71,6 +78,7 @@ fn filled(name: &str) -> Scratch {
     let why = "INVALID_DATA".to_owned();
     let set_aside = vec![Quarantined { module, id: RecordId::new(5), why, since: at(9) }];
     store.commit(Commit { set_aside, ..commit(Vec::new(), RECORDS) }).unwrap();
+    store.set_document(&DocumentName::Org, &document()).unwrap();
     let arrivals: Vec<_> = (0..WAITING).map(arrival).collect();
     let (_durable, _) = store.enqueue(&arrivals).unwrap();
     drop(store);
@@ -82,10 +90,11 @@ fn filled(name: &str) -> Scratch {
 fn assert_whole(store: &Store) {
     let all = store.live_above(&module(), None, usize::MAX).unwrap();
     assert_eq!(all, (0..RECORDS).map(record).collect::<Vec<_>>());
-    assert_eq!(store.last_sequence(), RECORDS);
+    assert!(store.last_sequence() >= RECORDS && store.knows(store.last_sequence()));
     assert_eq!(store.changes(0, usize::MAX).unwrap().len() as u64, RECORDS);
     assert_eq!(store.inbox().unwrap().len() as u64, WAITING);
     assert_eq!(store.quarantined().unwrap().len(), 1);
+    assert_eq!(store.document(&DocumentName::Org).unwrap(), Some(document()));
     assert_eq!((store.unreadable(), store.damaged()), (0, false));
 }
 
@@ -98,10 +107,11 @@ fn the_newest_good_snapshot_takes_the_place_of_a_lost_store() {
     let scratch = filled("snapshot");
     let (store, _) = Store::open(scratch.path()).unwrap();
     let first = store.snapshot(at(100)).unwrap();
-    assert_eq!(first.entries, RECORDS + RECORDS / TOGETHER + WAITING + 2);
+    assert_eq!(first.entries, RECORDS + RECORDS / TOGETHER + WAITING + 4);
     let _ = store.snapshot(at(101)).unwrap();
     store.commit(commit(vec![live(RECORDS)], RECORDS + 1)).unwrap();
     let third = store.snapshot(at(102)).unwrap();
+    let (generation, last) = (store.generation().to_owned(), store.last_sequence());
     drop(store);
     let kept = fs::read_dir(scratch.path().join("snapshots")).unwrap().count();
     assert_eq!(kept, 2, "the newest two are kept");
@@ -113,6 +123,9 @@ fn the_newest_good_snapshot_takes_the_place_of_a_lost_store() {
     let restored = Ledger { scan: None, ..proved(RECORDS + 1) };
     assert_eq!(store.ledger(&module()), Ok(restored), "a catch-up goes on from there");
     assert!(store.entry(&module(), RecordId::new(RECORDS)).unwrap().is_some());
+    // Whoever followed the changes cannot know what it has missed.
+    assert_ne!(store.generation(), generation);
+    assert!((0..=last).all(|since| !store.knows(since)) && store.knows(store.last_sequence()));
     drop(store);
 
     harm_byte(&third.path, 5_000);
@@ -334,7 +347,7 @@ fn fsck_counts_what_is_good_and_repairs_the_rest() {
     let found = examine(scratch.path(), false).unwrap();
     assert!(found.is_good(), "{found:?}");
     let goods: Vec<_> = found.kinds.iter().map(|kind| kind.good).collect();
-    assert_eq!(goods, [RECORDS, RECORDS / TOGETHER, WAITING, 1, 0, 1]);
+    assert_eq!(goods, [RECORDS, RECORDS / TOGETHER, WAITING, 1, 0, 2, 1, 0, 0, 0, 0]);
     harm_record(&scratch, 1_599);
     let found = examine(scratch.path(), false).unwrap();
     assert!(!found.is_good() && found.kinds[0].gaps == 1, "{found:?}");

@@ -11,11 +11,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crmirror::mirror::credits::{Credits, Purpose};
+use crmirror::mirror::criteria::terms_of_text;
 use crmirror::mirror::inbox::{Arrival, Quarantined, Reason};
 use crmirror::mirror::ledger::{Ledger, Position, Scan, ScanKind};
 use crmirror::mirror::record::{ChangeKind, Entry, FieldName, ModuleName, Record, RecordId};
+use crmirror::mirror::road::How;
 use crmirror::mirror::time::UpstreamTime;
-use crmirror::store::{Commit, Store, Write};
+use crmirror::store::{Commit, Order, Store, Write};
 
 use crate::scratch::Scratch;
 
@@ -53,6 +55,7 @@ fn fill(store: &Store) {
         arrivals: Vec::new(),
         set_aside: Vec::new(),
         released: Vec::new(),
+        how: How::Untold,
     };
     let proved = Ledger {
         records: 2,
@@ -91,11 +94,8 @@ fn fill(store: &Store) {
     }];
     let deals = commit("Deals", vec![live(9, "\"Stage\":null")], ledger);
     store.commit(Commit { set_aside, ..deals }).unwrap();
-    let arrivals = [Reason::Touched, Reason::Deleted, Reason::Scanned].map(|reason| Arrival {
-        module: module("Leads"),
-        id: RecordId::new(11),
-        reason,
-    });
+    let arrivals = [Reason::Touched, Reason::Deleted, Reason::Scanned]
+        .map(|reason| Arrival::new(module("Leads"), RecordId::new(11), reason));
     let _durable = store.enqueue(&arrivals).unwrap();
     store.set_fields(&module("Deals"), &[FieldName::parse("Stage").unwrap()]).unwrap();
     let mut credits = Credits::new(2_500, store.spending().unwrap());
@@ -149,6 +149,15 @@ fn stores_of_released_formats_are_read() {
         assert_eq!(told(&store), expected, "{}", packed.display());
         fill(&store);
         assert_eq!(store.quarantined_count(), 1, "it can be written too");
+        let leads = ModuleName::parse("Leads").unwrap();
+        store.set_indexes(&[(leads.clone(), vec![FieldName::parse("Last_Name").unwrap()])].into());
+        while store.build_indexes(1).unwrap() {}
+        let by_time = store.by_modified(&leads, None, None, Order::NewestFirst, 9).unwrap();
+        let ids: Vec<u64> = by_time.unwrap().iter().map(|record| record.id().number()).collect();
+        assert_eq!(ids, [4_876_876_000_000_623_002, 4_876_876_000_000_623_001], "indexes too");
+        let (name, terms) = (FieldName::parse("Last_Name").unwrap(), terms_of_text("öz"));
+        let named = store.with_terms(&leads, &name, &terms, None, 9).unwrap();
+        assert_eq!(named, Some(vec![RecordId::new(4_876_876_000_000_623_001)]));
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crmirror::mirror::inbox::{Arrival, Reason};
 use crmirror::mirror::ledger::Ledger;
 use crmirror::mirror::record::{Entry, ModuleName, Record, RecordId};
+use crmirror::mirror::road::How;
 use crmirror::mirror::time::UpstreamTime;
 use crmirror::store::{Commit, Damage, EnqueueError, Healing, OpenError, Store, StoreError, Write};
 
@@ -43,10 +44,11 @@ fn filled(name: &str) -> Scratch {
             arrivals: Vec::new(),
             set_aside: Vec::new(),
             released: Vec::new(),
+            how: How::Untold,
         };
         store.commit(commit).unwrap();
     }
-    let arrival = Arrival { module: module(), id: RecordId::new(7), reason: Reason::Touched };
+    let arrival = Arrival::new(module(), RecordId::new(7), Reason::Touched);
     let (_durable, _) = store.enqueue(&[arrival]).unwrap();
     drop(store);
     drop(Store::open(scratch.path()).unwrap());
@@ -69,7 +71,7 @@ fn assert_whole(store: &Store) {
 fn assert_empty_and_usable(store: &Store) {
     assert_eq!(store.live_above(&module(), None, 9), Ok(Vec::new()));
     assert_eq!(store.ledger(&module()), Ok(Ledger::default()));
-    let arrival = Arrival { module: module(), id: RecordId::new(9), reason: Reason::Touched };
+    let arrival = Arrival::new(module(), RecordId::new(9), Reason::Touched);
     let (_durable, items) = store.enqueue(&[arrival]).unwrap();
     assert_eq!(store.inbox(), Ok(items));
 }
@@ -232,7 +234,7 @@ fn a_store_that_failed_takes_nothing_more_and_is_made_anew_at_the_next_start() {
     let left = store.live_above(&module(), None, usize::MAX).unwrap();
     assert!((left.len() as u64) < RECORDS, "what sled holds in memory can still be read");
     assert!(store.damaged());
-    let arrival = Arrival { module: module(), id: RecordId::new(9), reason: Reason::Touched };
+    let arrival = Arrival::new(module(), RecordId::new(9), Reason::Touched);
     // sled may not touch a damaged page at once; sooner or later it does.
     let refused = (0..200).find_map(|_| store.enqueue(std::slice::from_ref(&arrival)).err());
     if let Some(refused) = refused {
@@ -297,7 +299,7 @@ fn read_all(store: &Store) -> Result<(), StoreError> {
     }
     store.ledger(&module())?;
     store.inbox()?;
-    let arrival = Arrival { module: module(), id: RecordId::new(9), reason: Reason::Touched };
+    let arrival = Arrival::new(module(), RecordId::new(9), Reason::Touched);
     match store.enqueue(&[arrival]) {
         Ok((_durable, _)) => Ok(()),
         Err(EnqueueError::Store(error)) => Err(error),

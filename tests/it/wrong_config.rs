@@ -361,6 +361,31 @@ fn wrong_modules_are_named_with_what_to_write() {
 }
 
 #[test]
+fn a_wrong_index_is_named_with_what_to_write() {
+    let check = |module: &str, expected: &[&str]| {
+        let text = format!("upstream.data_centre = \"us\"\n{module}");
+        assert_eq!(refuse(module, text.as_bytes()), expected, "{module}");
+    };
+    check(
+        "[[module]]\nname = \"Leads\"\nfields = [\"Email\"]\nindex = [\"Email\", \"Phone\"]",
+        &[":5: module.index: 'Phone' is not mirrored; name it in fields too"],
+    );
+    check(
+        "[[module]]\nname = \"Leads\"\nindex = [\"Email\", \"E-Mail\", \"Email\"]",
+        &[
+            ":4: module.index: 'E-Mail' is not an API name: letters, digits and underscores; \
+             write for example Last_Name",
+            ":4: module.index: 'Email' is there twice; write it once",
+        ],
+    );
+    let fields: Vec<String> = (0..=8).map(|number| format!("\"F{number}\"")).collect();
+    check(
+        &format!("[[module]]\nname = \"Leads\"\nindex = [{}]", fields.join(",")),
+        &[":4: module.index: 9 are too many; name up to 8"],
+    );
+}
+
+#[test]
 fn a_channel_carries_fifty_operations_of_all_modules() {
     let modules = |count: usize| -> String {
         let module = |number| {

@@ -14,6 +14,7 @@ use crate::config::{Channel, Config, Module};
 use crate::credentials::Credentials;
 use crate::error::Failure;
 use crate::identity::{Identity, login_fingerprint};
+use crate::mirror::record::FieldName;
 use crate::reader_token;
 use crate::secret::Secret;
 use crate::store::file;
@@ -74,11 +75,12 @@ fn configuration(config: &Config) -> Value {
     };
     let module = |module: &Module| {
         let operations: Vec<&str> = module.operations.iter().map(|each| each.as_str()).collect();
-        let fields = module.fields.as_ref();
+        let names = |all: &Vec<FieldName>| all.iter().map(FieldName::to_string).collect::<Vec<_>>();
         json!({
             "name": module.name,
             "operations": operations,
-            "fields": fields.map(|all| all.iter().map(|name| name.as_str()).collect::<Vec<_>>()),
+            "fields": module.fields.as_ref().map(names),
+            "index": names(&module.index),
             "whole_records": module.whole_records,
             "refresh_every_seconds": module.refresh_every.map(|every| every.as_secs()),
         })

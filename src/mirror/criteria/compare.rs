@@ -6,11 +6,13 @@
 //! at, so nothing here recurses.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::ops::{Bound, RangeBounds};
 
 use serde_json::value::RawValue;
 
 use super::measure::{Decimal, Measure, Time};
+use super::terms::{self, Term};
 
 /// What a condition asks of a value.
 #[derive(Clone, Debug)]
@@ -43,6 +45,14 @@ impl Test {
                 Leaf::Number(digits) => lies_within(low, high, digits),
                 Leaf::Id(_) | Leaf::Truth(_) => false,
             }),
+        }
+    }
+
+    /// What every value that passes has one of in an index; `None` when an index does not help.
+    pub(super) fn terms(&self) -> Option<BTreeSet<Term>> {
+        match self {
+            Test::OneOf(values) => values.terms(),
+            Test::NoneOf(_) | Test::StartsWith(_) | Test::Contains(_) | Test::Within(..) => None,
         }
     }
 
@@ -87,6 +97,12 @@ impl Values {
         values
     }
 
+    /// What is to be looked up in an index to find all that these may be equal to; `None` when an
+    /// empty field is among them, which has no terms.
+    pub(super) fn terms(&self) -> Option<BTreeSet<Term>> {
+        (!self.empty).then(|| self.operands.iter().flat_map(Operand::terms).collect())
+    }
+
     fn include(&self, value: &RawValue) -> bool {
         if is_empty(value) {
             return self.empty;
@@ -97,15 +113,20 @@ impl Values {
 
 /// A value to be equal to, read in every way that it can be meant.
 #[derive(Clone, Debug)]
-struct Operand {
+pub(super) struct Operand {
     text: Folded,
     measure: Option<Measure<'static>>,
 }
 
 impl Operand {
-    fn new(text: &str) -> Operand {
+    pub(super) fn new(text: &str) -> Operand {
         let measure = Measure::parse(text).map(Measure::into_owned);
         Operand { text: Folded::new(text), measure }
+    }
+
+    /// Each leaf that this is equal to has one of these (see `terms.rs`).
+    pub(super) fn terms(&self) -> BTreeSet<Term> {
+        terms::sought(&self.text.0, self.measure.as_ref())
     }
 
     fn equals(&self, leaf: &Leaf<'_>) -> bool {
@@ -126,18 +147,18 @@ impl Operand {
 
 /// A text in small letters, letter by letter, to compare others with regardless of case.
 #[derive(Clone, Debug)]
-pub(super) struct Folded(Box<str>);
+pub(in crate::mirror) struct Folded(Box<str>);
 
 impl Folded {
-    pub(super) fn new(text: &str) -> Folded {
+    pub(in crate::mirror) fn new(text: &str) -> Folded {
         Folded(fold(text).collect())
     }
 
-    fn is(&self, text: &str) -> bool {
+    pub(in crate::mirror) fn is(&self, text: &str) -> bool {
         fold(text).eq(self.0.chars())
     }
 
-    fn starts(&self, text: &str) -> bool {
+    pub(in crate::mirror) fn starts(&self, text: &str) -> bool {
         let mut shown = fold(text);
         self.0.chars().all(|letter| shown.next() == Some(letter))
     }
@@ -149,12 +170,12 @@ impl Folded {
 
 /// Not `str::to_lowercase`, which looks at a letter's neighbours: a part of a text must fold as it
 /// does within the whole.
-fn fold(text: &str) -> impl Iterator<Item = char> + '_ {
+pub(super) fn fold(text: &str) -> impl Iterator<Item = char> + '_ {
     text.chars().flat_map(char::to_lowercase)
 }
 
 /// Something comparable that a value shows.
-enum Leaf<'a> {
+pub(super) enum Leaf<'a> {
     Text(Cow<'a, str>),
     /// The id of a lookup: it can be equal, but what it starts with says nothing.
     Id(Cow<'a, str>),
@@ -171,15 +192,29 @@ struct Lookup<'a> {
     id: Option<&'a RawValue>,
 }
 
-fn any_leaf(value: &RawValue, test: impl Fn(&Leaf<'_>) -> bool) -> bool {
-    if !value.get().starts_with('[') {
-        return any_leaf_of_item(value, &test);
+/// Whether a text that this value shows passes the test.
+pub(in crate::mirror) fn any_text(value: &str, test: impl Fn(&str) -> bool) -> bool {
+    // Most values are texts as they stand; only escapes have to be resolved.
+    let bare = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+    if let Some(text) = bare.filter(|text| !text.contains('\\')) {
+        return test(text);
     }
-    let items: Vec<&RawValue> = serde_json::from_str(value.get()).unwrap_or_default();
-    items.into_iter().any(|item| any_leaf_of_item(item, &test))
+    let Ok(value) = serde_json::from_str(value) else { return false };
+    any_leaf(value, |leaf| match leaf {
+        Leaf::Text(text) => test(text),
+        Leaf::Id(_) | Leaf::Number(_) | Leaf::Truth(_) => false,
+    })
 }
 
-fn any_leaf_of_item(item: &RawValue, test: &impl Fn(&Leaf<'_>) -> bool) -> bool {
+pub(super) fn any_leaf(value: &RawValue, mut test: impl FnMut(&Leaf<'_>) -> bool) -> bool {
+    if !value.get().starts_with('[') {
+        return any_leaf_of_item(value, &mut test);
+    }
+    let items: Vec<&RawValue> = serde_json::from_str(value.get()).unwrap_or_default();
+    items.into_iter().any(|item| any_leaf_of_item(item, &mut test))
+}
+
+fn any_leaf_of_item(item: &RawValue, test: &mut impl FnMut(&Leaf<'_>) -> bool) -> bool {
     if !item.get().starts_with('{') {
         return leaf(item).is_some_and(|leaf| test(&leaf));
     }
@@ -208,7 +243,7 @@ fn leaf(value: &RawValue) -> Option<Leaf<'_>> {
 }
 
 /// `null`, a text without letters, a list or an object without items.
-fn is_empty(value: &RawValue) -> bool {
+pub(super) fn is_empty(value: &RawValue) -> bool {
     let json = value.get();
     let inside = json
         .strip_prefix('[')

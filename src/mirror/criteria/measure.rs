@@ -126,6 +126,19 @@ impl<'a> Decimal<'a> {
         (significant > 0).then(|| significant - fraction + i64::from(self.exponent))
     }
 
+    /// Bytes that are the same for equal numbers, however they are written, and for no others.
+    pub(super) fn canonical(&self) -> Vec<u8> {
+        let Some(magnitude) = self.magnitude() else { return Vec::new() };
+        let mut bytes = vec![u8::from(self.negative)];
+        bytes.extend_from_slice(&magnitude.to_be_bytes());
+        bytes.extend(self.significant());
+        // The first digit is not zero, so the loop ends there.
+        while bytes.last() == Some(&b'0') {
+            bytes.pop();
+        }
+        bytes
+    }
+
     fn significant(&self) -> impl Iterator<Item = u8> + '_ {
         self.whole.bytes().chain(self.fraction.bytes()).skip_while(|digit| *digit == b'0')
     }
@@ -182,6 +195,10 @@ impl Time {
 }
 
 impl Day {
+    pub(super) fn letters(&self) -> &[u8] {
+        &self.0
+    }
+
     fn parse(text: &str) -> Option<Day> {
         let (year, month_and_day) = text.split_once('-')?;
         let (month, day) = month_and_day.split_once('-')?;

@@ -12,19 +12,24 @@
 //! Inc"); ours is exact, and `contains` is there for the rest. Upstream's field types decide which
 //! operators a field takes; we have no types here, and a comparison that makes no sense is false.
 //!
-//! This is not a query planner: it judges one record at a time and knows neither store nor index.
+//! This judges one record at a time and knows neither store nor index. What an index would have to
+//! be asked for the records that may match, is said in `terms.rs`.
 
 mod compare;
 mod measure;
 mod parse;
+mod terms;
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::members::members;
 use super::record::{FieldName, Record};
 use compare::Test;
+pub(super) use compare::{Folded, any_text};
+
+pub use terms::{Lookup, TERM_RULES, Term, terms_of_record, terms_of_text, terms_of_value};
 
 /// Longest text of criteria, in bytes: they travel in the address of a request, and few programs
 /// send longer ones.
@@ -66,11 +71,12 @@ impl Criteria {
 
     /// Whether the record meets the criteria.
     pub fn matches(&self, record: &Record) -> bool {
-        let mut json = serde_json::Deserializer::from_str(record.json());
-        match Wanted(&self.fields).deserialize(&mut json) {
-            Ok(values) => self.expression.holds(&values),
-            Err(_) => false,
-        }
+        self.match_json(record.json())
+    }
+
+    /// Whether the record with this JSON meets the criteria.
+    pub fn match_json(&self, json: &str) -> bool {
+        self.expression.holds(&values(json, &self.fields))
     }
 
     /// The fields that the criteria speak of, each once, in the order of their first appearance.
@@ -109,57 +115,20 @@ impl Expression {
     }
 }
 
-/// Reads out of a record the values of these fields, in their order, and skips all others unread.
-struct Wanted<'f>(&'f [FieldName]);
-
-impl<'de> DeserializeSeed<'de> for Wanted<'_> {
-    type Value = Vec<Option<&'de RawValue>>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Wanted<'_> {
-    type Value = Vec<Option<&'de RawValue>>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a record")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut record: A) -> Result<Self::Value, A::Error> {
-        let mut values = vec![None; self.0.len()];
-        while let Some(place) = record.next_key_seed(Place(self.0))? {
-            match place {
-                Some(place) => values[place] = Some(record.next_value()?),
-                None => drop(record.next_value::<IgnoredAny>()?),
+/// The values of these fields of the record with this JSON, in their order.
+pub(super) fn values<'j>(json: &'j str, fields: &[FieldName]) -> Vec<Option<&'j RawValue>> {
+    let mut values = vec![None; fields.len()];
+    let mut missing = fields.len();
+    for (name, value) in members(json) {
+        if let Some(place) = fields.iter().position(|field| field.as_str() == name) {
+            values[place] = serde_json::from_str(value).ok();
+            missing -= 1;
+            if missing == 0 {
+                break;
             }
         }
-        Ok(values)
     }
-}
-
-/// Reads a key as its place among these fields, so that no key is ever copied.
-struct Place<'f>(&'f [FieldName]);
-
-impl<'de> DeserializeSeed<'de> for Place<'_> {
-    type Value = Option<usize>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Place<'_> {
-    type Value = Option<usize>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name of a field")
-    }
-
-    fn visit_str<E: Error>(self, key: &str) -> Result<Option<usize>, E> {
-        Ok(self.0.iter().position(|field| field.as_str() == key))
-    }
+    values
 }
 
 /// A text that is not criteria: where, and what to write instead.

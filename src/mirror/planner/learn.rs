@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::mirror::backoff::Pauses;
 use crate::mirror::channel::{ChannelOutcome, ChannelPlan};
+use crate::mirror::document::DocumentName;
 use crate::mirror::ledger::Scan;
 use crate::mirror::record::ModuleName;
 use crate::mirror::time::Tick;
@@ -43,7 +44,8 @@ impl Planner {
             Outcome::SetAside | Outcome::Finished => {}
             Outcome::Token(_)
             | Outcome::Channel(_)
-            | Outcome::Fields
+            | Outcome::Fields(_)
+            | Outcome::Document(_)
             | Outcome::Fetched
             | Outcome::Counted { .. }
             | Outcome::Page(..) => self.answered(&action),
@@ -59,8 +61,12 @@ impl Planner {
                     channel.learn(outcome, now, &mut self.dice);
                 }
             }
-            (Action::ReadFields(module), Outcome::Fields) => {
+            (Action::ReadFields(module), Outcome::Fields(read)) => {
                 self.of(&module, |plan| plan.fields_known = true);
+                self.documents.read(&DocumentName::Fields(module), read);
+            }
+            (Action::ReadDocument(name), Outcome::Document(read)) => {
+                self.documents.read(&name, read);
             }
             (Action::Fetch(fetch), Outcome::Fetched) => {
                 self.waiting.settle(&fetch);
@@ -107,6 +113,7 @@ impl Planner {
             Action::Channel(_)
             | Action::Fetch(_)
             | Action::Count(_)
+            | Action::ReadDocument(_)
             | Action::Finish(..)
             | Action::SetAside(..) => {}
         }
@@ -125,6 +132,10 @@ impl Planner {
         if let Action::RefreshToken = action {
             return self.learn_no_token(trouble, now);
         }
+        let is_document = matches!(action, Action::ReadDocument(_));
+        if let Action::ReadDocument(name) = &action {
+            self.documents.failed(name, &trouble, now, &mut self.dice);
+        }
         match &trouble {
             Trouble::NoRoom { why } => self.pause_for_room(why, now),
             Trouble::Unreachable { why } => {
@@ -136,10 +147,12 @@ impl Planner {
                 self.trouble = Some(why.clone());
                 self.line.fail(now, &THROTTLE, asked, &mut self.dice);
             }
+            // A fresh token that a document refuses may be good for everything else.
+            Trouble::TokenRefused { .. } if is_document && !self.is_proved() => {}
             Trouble::TokenRefused { why } => {
                 // A token that was never accepted was refused: asking for the next one at once
                 // would only use up the ten that upstream gives.
-                if let Token::Good { proved: false, .. } = self.token {
+                if !self.is_proved() {
                     self.trouble = Some(why.clone());
                     self.token_lane.fail(now, &TOKEN, asked, &mut self.dice);
                 }
@@ -150,6 +163,14 @@ impl Planner {
                 self.line.clear();
                 self.learn_refusal(action, trouble, now);
             }
+        }
+    }
+
+    fn is_proved(&self) -> bool {
+        match self.token {
+            Token::Good { proved, .. } => proved,
+            // No call was made with it, so none refused it.
+            Token::Needed => true,
         }
     }
 
@@ -217,6 +238,8 @@ impl Planner {
                     plan.count_at = plan.count_at.filter(|_| denied.is_none());
                 }
             }
+            // The document's own pause is all there is to it.
+            Action::ReadDocument(_) => {}
             Action::RefreshToken | Action::Finish(..) | Action::SetAside(..) => {}
         }
     }

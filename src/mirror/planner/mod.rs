@@ -3,7 +3,8 @@
 //! The heart hands in what happened and gets back one action, or the tick to wait for. One action
 //! is in the air at a time; what it brought is the next input. The order of what is done: the
 //! channel (while it is shut, callbacks are lost), then callbacks, then what scans left in doubt,
-//! then the next page of a scan. Nothing here reads a clock, sleeps, or touches a disk.
+//! then the next page of a scan, then documents. Nothing here reads a clock, sleeps, or touches a
+//! disk.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use crate::mirror::backoff::Backoff;
 use crate::mirror::channel::{ChannelAction, ChannelOutcome, ChannelPlan};
 use crate::mirror::credits::{Credits, Purpose};
+use crate::mirror::document::DocumentName;
 use crate::mirror::inbox::InboxItem;
 use crate::mirror::ledger::{Ledger, Position, Scan, ScanKind};
 use crate::mirror::record::ModuleName;
@@ -18,8 +20,12 @@ use crate::mirror::time::{Tick, UpstreamTime};
 use crate::mirror::trouble::Trouble;
 use crate::mirror::waiting::{BATCH_LIMIT, Fetch, Waiting};
 
+use self::documents::Documents;
 use self::module::{ModulePlan, ScanPlan};
 
+pub use self::documents::DocumentsRead;
+
+mod documents;
 mod learn;
 mod module;
 #[cfg(test)]
@@ -62,6 +68,8 @@ pub enum Action {
     Finish(ModuleName, Scan),
     /// Count a module's records.
     Count(ModuleName),
+    /// Read a document.
+    ReadDocument(DocumentName),
     /// Set these records aside, with what upstream said.
     SetAside(Fetch, String),
 }
@@ -80,8 +88,8 @@ pub enum Input {
         /// What is to be looked at.
         kind: ScanKind,
     },
-    /// A reader wants a newer proof of this module. Unlike a person who asks for a catch-up, he does
-    /// not end a pause after trouble: he may be a program that asks again and again.
+    /// A reader wants a newer proof of this module. Unlike a person who asks for a catch-up, he
+    /// does not end a pause after trouble: he may be a program that asks again and again.
     NewerProofAsked(ModuleName),
     /// A callback had to be turned away: what it would have said is to be found by a catch-up.
     TurnedAway,
@@ -100,8 +108,8 @@ pub enum Outcome {
     Token(Duration),
     /// The action on the channel brought this.
     Channel(ChannelOutcome),
-    /// The module's fields are known.
-    Fields,
+    /// The module's fields are known; the document that has them was read then.
+    Fields(UpstreamTime),
     /// What was fetched is committed.
     Fetched,
     /// The page is committed; the scan goes on there. Ids it left in doubt arrived in the inbox.
@@ -115,6 +123,8 @@ pub enum Outcome {
         /// Whether their number asks for a sweep.
         is_off: bool,
     },
+    /// The document was read then.
+    Document(UpstreamTime),
     /// The records are set aside.
     SetAside,
     /// It brought nothing.
@@ -160,6 +170,7 @@ pub struct Planner {
     trouble: Option<String>,
     channel: Option<ChannelPlan>,
     modules: BTreeMap<ModuleName, ModulePlan>,
+    documents: Documents,
     waiting: Waiting,
     in_the_air: Option<Action>,
     give_up: Option<(Fetch, String)>,
@@ -177,6 +188,8 @@ pub struct Start {
     pub channel: Option<ChannelPlan>,
     /// The modules.
     pub modules: Vec<ModuleStart>,
+    /// The documents that are to be kept.
+    pub documents: DocumentsRead,
 }
 
 /// What is known of a module at the start.
@@ -212,6 +225,7 @@ impl Planner {
             trouble: None,
             channel: start.channel,
             modules: modules.collect(),
+            documents: Documents::new(start.documents),
             waiting: Waiting::default(),
             in_the_air: None,
             give_up: None,
@@ -332,8 +346,13 @@ impl Planner {
         if !self.line.is_over(now) {
             return Next::WaitUntil(self.line.until());
         }
-        let Some((purpose, action)) = self.wanted(now, upstream_now) else {
-            return Next::WaitUntil(self.wake(now, upstream_now));
+        let (purpose, action) = match self.wanted(now, upstream_now) {
+            None => return Next::WaitUntil(self.wake(now, upstream_now)),
+            // A sweep may wait for credits for good; documents do not wait with it.
+            Some((Purpose::Sweep, sweep)) if !credits.allow(Purpose::Sweep, upstream_now) => {
+                self.document(now, upstream_now).unwrap_or((Purpose::Sweep, sweep))
+            }
+            Some(wanted) => wanted,
         };
         if !credits.allow(purpose, upstream_now) {
             // What is less urgent leaves more untouched, so that nothing else may be done either.
@@ -368,7 +387,8 @@ impl Planner {
         if self.is_gathering(now) {
             return None;
         }
-        self.scan(now, upstream_now).or_else(|| self.count(now, upstream_now?))
+        let scan_or_count = self.scan(now, upstream_now).or_else(|| self.count(now, upstream_now?));
+        scan_or_count.or_else(|| self.document(now, upstream_now))
     }
 
     fn fetch(&self, now: Tick) -> Option<Fetch> {
@@ -447,7 +467,8 @@ impl Planner {
             let count = plan.count_wake(now, upstream_now).filter(|_| self.waiting.of(name) == 0);
             [Some(plan.catch_up_at), lane, gathered, count].into_iter().flatten().chain(due)
         });
-        let first = modules.chain(channel).chain(waiting).min();
+        let document = self.document_wake(now, upstream_now);
+        let first = modules.chain(channel).chain(waiting).chain(document).min();
         first.unwrap_or(now.after(self.settings.catch_up_every)).max(now.after(SHORTEST_WAIT))
     }
 }

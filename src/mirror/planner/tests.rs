@@ -7,6 +7,8 @@ use crate::mirror::inbox::{Arrival, Reason};
 use crate::mirror::record::RecordId;
 use crate::mirror::trouble::Scope;
 
+mod documents;
+
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// A planner with a virtual clock, which answers every action as an upstream would in which
@@ -53,19 +55,20 @@ impl Talk {
             token: None,
             channel: channel.then(|| ChannelPlan::new(None, HOUR)),
             modules: modules.collect(),
+            documents: Vec::new(),
         };
         let credits = Credits::new(1_000_000, Spending::default());
         Talk { planner: Planner::new(settings, start, Tick::ORIGIN), credits, now: Tick::ORIGIN }
     }
 
+    fn of_module(&mut self, change: impl Fn(&mut ModulePlan)) {
+        self.planner.modules.values_mut().for_each(change);
+    }
+
     fn arrive(&mut self, module: &str, ids: std::ops::Range<u64>) {
         let items = ids.map(|sequence| InboxItem {
             sequence,
-            arrival: Arrival {
-                module: name(module),
-                id: RecordId::new(sequence + 1),
-                reason: Reason::Touched,
-            },
+            arrival: Arrival::new(name(module), RecordId::new(sequence + 1), Reason::Touched),
         });
         self.planner.hear(Input::Arrived(items.collect()), self.now);
     }
@@ -96,7 +99,8 @@ impl Talk {
             Action::Channel(_) => {
                 Outcome::Channel(ChannelOutcome::Granted { expires, life: 24 * HOUR })
             }
-            Action::ReadFields(_) => Outcome::Fields,
+            Action::ReadFields(_) => Outcome::Fields(upstream(self.now)),
+            Action::ReadDocument(_) => Outcome::Document(upstream(self.now)),
             Action::Fetch(_) => Outcome::Fetched,
             Action::ReadPage(_, scan) => {
                 Outcome::Page(Scan { next: Position::Settling, ..scan.clone() }, Vec::new())
@@ -136,6 +140,7 @@ fn word(action: &Action) -> String {
         Action::ReadPage(module, _) => format!("page {module}"),
         Action::Finish(module, _) => format!("finish {module}"),
         Action::Count(module) => format!("count {module}"),
+        Action::ReadDocument(name) => format!("document {name}"),
         Action::SetAside(fetch, _) => format!("set aside {}", fetch.batch.ids().len()),
     }
 }
@@ -170,7 +175,7 @@ fn an_id_left_in_doubt_is_settled_before_the_scan_goes_on() {
     let token = talk.action();
     talk.answer_quietly(&token);
     let Action::ReadPage(module, scan) = talk.action() else { panic!("a page") };
-    let arrival = Arrival { module, id: RecordId::new(7), reason: Reason::Scanned };
+    let arrival = Arrival::new(module, RecordId::new(7), Reason::Scanned);
     let next = Scan { next: Position::Settling, ..scan };
     talk.answer(Outcome::Page(next, vec![InboxItem { sequence: 1, arrival }]));
     assert_eq!(talk.run(), ["fetch Leads 1", "finish Leads"]);

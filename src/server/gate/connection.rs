@@ -21,6 +21,7 @@ use crate::server::asked::{Asked, Peer};
 use crate::server::budget::Hold;
 use crate::server::crossing::Answer;
 use crate::server::lines::{Lines, Unanswered};
+use crate::server::live::Live;
 use crate::server::reply::Reply;
 
 /// How much is read at once; it lies on the stack.
@@ -39,6 +40,8 @@ pub(super) struct Shared {
     pub(super) limits: Limits,
     pub(super) certificates: Option<Certificates>,
     pub(super) lines: Arc<Lines>,
+    /// Where one can wait for changes.
+    pub(super) live: Option<Arc<Live>>,
     pub(super) tally: Arc<Tally>,
 }
 
@@ -74,14 +77,14 @@ fn linger(timed: &mut Timed) {
     let _ = io::copy(&mut timed.take(LINGER_LIMIT), &mut io::sink());
 }
 
-struct Connection<'a> {
-    wire: Box<dyn Wire>,
+pub(super) struct Connection<'a> {
+    pub(super) wire: Box<dyn Wire>,
     /// What was read beyond the request in hand.
     unread: Vec<u8>,
     peer: Peer,
     secure: bool,
-    seat: &'a Seat,
-    shared: &'a Shared,
+    pub(super) seat: &'a Seat,
+    pub(super) shared: &'a Shared,
 }
 
 /// A request that has come whole.
@@ -114,8 +117,9 @@ impl Connection<'_> {
                 Err(End::Refused(refusal)) => return self.refuse(refusal),
             };
             self.seat.is_busy();
-            let answer = match self.shared.lines.ask(&received.asked, self.shared.limits.queue) {
-                Ok(answer) => answer,
+            let answer = match self.answer(&received.asked) {
+                Ok(Some(answer)) => answer,
+                Ok(None) => return self.leave(),
                 Err(Unanswered::Busy) => return self.refuse(Refusal::Busy),
                 Err(Unanswered::Broken) => {
                     let failed = Reply::error(500, "INTERNAL_ERROR", "it failed inside");
@@ -129,6 +133,15 @@ impl Connection<'_> {
                 return self.leave();
             }
             self.seat.waits();
+        }
+    }
+
+    /// What is to be sent; nothing when all was sent already, or the peer has gone.
+    fn answer(&mut self, asked: &Asked) -> Result<Option<Answer>, Unanswered> {
+        let answer = self.shared.lines.ask(asked, None, self.shared.limits.queue)?;
+        match (answer.asks_again(), &self.shared.live) {
+            (Some(again), Some(live)) => self.attend(live, asked, answer, again),
+            (Some(_), None) | (None, _) => Ok(Some(answer)),
         }
     }
 

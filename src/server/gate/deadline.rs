@@ -6,12 +6,13 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::RecvFlags;
 
 /// A moment by which something has to be done.
@@ -89,6 +90,38 @@ impl Socket {
         };
     }
 
+    /// Waits until the peer has gone, or reading was ended here, or `ear` can be read, or the time
+    /// is over; whether the peer has gone. What the peer says meanwhile waits in the system.
+    pub(super) fn await_end(&self, ear: BorrowedFd<'_>, deadline: Deadline) -> io::Result<bool> {
+        let left = Timespec::try_from(deadline.left()).ok();
+        let mut both = [
+            PollFd::from_borrowed_fd(self.descriptor(), PollFlags::RDHUP),
+            PollFd::from_borrowed_fd(ear, PollFlags::IN),
+        ];
+        match poll(&mut both, left.as_ref()) {
+            Ok(_) => Ok(!both[0].revents().is_empty()),
+            // Not an answer yet: whoever waits looks at the time that is left.
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Has the system end the connection when the peer's machine has not taken what was sent for so
+    /// long: one that was switched off says no word. Failing is no harm, it takes longer then.
+    pub(super) fn give_up_after(&self, span: Duration) {
+        if let Family::Tcp(socket) = &self.family {
+            let milliseconds = u32::try_from(span.as_millis()).unwrap_or(u32::MAX);
+            let _ = rustix::net::sockopt::set_tcp_user_timeout(socket, milliseconds);
+        }
+    }
+
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        match &self.family {
+            Family::Tcp(socket) => socket.as_fd(),
+            Family::Unix(socket) => socket.as_fd(),
+        }
+    }
+
     /// Sets how long the next reads, or else writes, may wait.
     fn allow(&self, reading: bool, left: Duration) -> io::Result<()> {
         // The system takes zero for "as long as you like".
@@ -103,11 +136,7 @@ impl Socket {
 
     /// Whether there is something to read; false at the end.
     fn peek(&self, flags: RecvFlags) -> io::Result<bool> {
-        let descriptor = match &self.family {
-            Family::Tcp(socket) => socket.as_fd(),
-            Family::Unix(socket) => socket.as_fd(),
-        };
-        let (_, count) = rustix::net::recv(descriptor, &mut [0; 1][..], flags)?;
+        let (_, count) = rustix::net::recv(self.descriptor(), &mut [0; 1][..], flags)?;
         Ok(count > 0)
     }
 

@@ -6,7 +6,8 @@
 //! address that has most places, so that a caller from far away outlasts a crowd from a few.
 //! Whoever is being answered stays, and so does whoever has sent what we have not yet read: who is
 //! served late because of us has done nothing wrong. When all of them are such, the next reply is
-//! the last on its connection.
+//! the last on its connection. Whoever waits for changes has a place elsewhere (`live`) and takes
+//! none here.
 //!
 //! Nobody is given a second of grace, since that would decide how long a flood of silent or
 //! dripping connections keeps the gate closed: those in the system's queue behind them would wait
@@ -70,6 +71,8 @@ enum Phase {
     Waiting { since: Instant, silent: bool, first: bool },
     /// It is being answered.
     Busy,
+    /// It waits for changes, in a place that is not one of these.
+    Live,
     /// It is being sent its reply.
     Replying { since: Instant },
     /// It was shut, and its thread has not left yet.
@@ -121,7 +124,7 @@ impl Floor {
             }
         }
         let door = Deadline::after(DOOR_WAIT);
-        while state.guests.len() >= self.places {
+        while state.places_taken() >= self.places {
             let full = state.staying().count() >= self.places;
             state.wanted = full && !self.make_room(&mut state, None);
             let left = door.left();
@@ -207,7 +210,12 @@ impl Floor {
 
 impl State {
     fn staying(&self) -> impl Iterator<Item = &Guest> {
-        self.guests.values().filter(|guest| !matches!(guest.phase, Phase::Leaving))
+        let goes = |guest: &&Guest| matches!(guest.phase, Phase::Leaving | Phase::Live);
+        self.guests.values().filter(move |guest| !goes(guest))
+    }
+
+    fn places_taken(&self) -> usize {
+        self.guests.values().filter(|guest| !matches!(guest.phase, Phase::Live)).count()
     }
 }
 
@@ -224,7 +232,7 @@ impl Guest {
                 let is_deaf = overdue(since, REPLY_PATIENCE) && self.socket.awaits_reader();
                 is_deaf.then_some(since)
             }
-            Phase::Busy | Phase::Leaving => None,
+            Phase::Busy | Phase::Live | Phase::Leaving => None,
         }
     }
 
@@ -243,6 +251,7 @@ impl Phase {
                 now.saturating_duration_since(since) >= YOUTH
             }
             Phase::Waiting { silent, first: false, .. } => silent,
+            Phase::Live => true,
             Phase::Busy | Phase::Replying { .. } | Phase::Leaving => false,
         }
     }
@@ -271,6 +280,18 @@ impl Seat {
     /// Its request is whole.
     pub(super) fn is_busy(&self) {
         self.enter(|_| Phase::Busy);
+    }
+
+    /// It waits for changes, and gives its place to others meanwhile. Not when the gate closes.
+    pub(super) fn is_live(&self) -> bool {
+        self.enter(|_| Phase::Live);
+        self.floor.changed.notify_all();
+        !self.is_closing()
+    }
+
+    /// Whether the gate closes.
+    pub(super) fn is_closing(&self) -> bool {
+        self.floor.state().stopping
     }
 
     /// Its reply is on the way.

@@ -6,8 +6,9 @@
 //! descriptors or threads run out it waits; it does not die, and it does not spin.
 //!
 //! Reading order: `request` and `chunks` (pure), `listener`, `deadline`, `floor`, `connection`,
-//! `tls`.
+//! `attend`, `tls`.
 
+mod attend;
 pub mod chunks;
 mod connection;
 pub mod counters;
@@ -132,7 +133,8 @@ impl Gate {
         let certificates = tls.map(|files| Certificates::open(files, every)).transpose()?;
         let tally = Arc::new(Tally::default());
         let floor = Floor::new(places(limits.connections), &limits, Arc::clone(&tally));
-        let shared = Arc::new(Shared { limits, certificates, lines: hall.lines(), tally });
+        let (lines, live) = (hall.lines(), hall.waiting_room());
+        let shared = Arc::new(Shared { limits, certificates, lines, live, tally });
         let stopping = Arc::new(AtomicBool::new(false));
         let pulse = Arc::new(Pulse::default());
         let (ours, bell) = UnixStream::pair().map_err(GateError::Listener)?;

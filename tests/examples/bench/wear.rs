@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crmirror::mirror::ledger::Ledger;
 use crmirror::mirror::record::{ChangeKind, Entry, ModuleName, Record, RecordId};
+use crmirror::mirror::road::How;
 use crmirror::mirror::time::UpstreamTime;
 use crmirror::store::{Commit, Store, Write};
 
@@ -68,6 +69,7 @@ fn update(store: &Store, dice: &mut fastrand::Rng) -> io::Result<()> {
         arrivals: Vec::new(),
         set_aside: Vec::new(),
         released: Vec::new(),
+        how: How::Untold,
     };
     store.commit(commit).map_err(io::Error::other)?;
     Ok(())

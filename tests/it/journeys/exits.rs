@@ -155,8 +155,8 @@ fn mistakes_on_the_command_line_are_usage() {
         &["login"],
         &["channel"],
         &["--loud"],
-        &["changes"],
-        &["export", "Leads"],
+        &["changes", "--since", "then"],
+        &["export"],
         &["doctor", "now"],
         &["doctor", "--bundle"],
     ] {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crmirror::mirror::ledger::Ledger;
 use crmirror::mirror::record::{Entry, ModuleName, Record, RecordId};
+use crmirror::mirror::road::How;
 use crmirror::mirror::time::UpstreamTime;
 use crmirror::store::{Commit, Store, Write};
 
@@ -29,6 +30,7 @@ fn write_all(store: &Store, entry: impl Fn(u64) -> Entry) {
             arrivals: Vec::new(),
             set_aside: Vec::new(),
             released: Vec::new(),
+            how: How::Untold,
         };
         store.commit(commit).unwrap();
     }

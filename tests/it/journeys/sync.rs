@@ -48,6 +48,25 @@ fn a_sync_brings_what_callbacks_lost() {
 }
 
 #[test]
+fn whoever_waits_is_told_what_came_in() {
+    let mut place = Place::new("sync-wait");
+    let ids = old_leads(&mut place.upstream(), 3);
+    place.begin();
+    place.upstream().edit("Leads", ids[0], &[("Phone", "\"lost\"")]);
+    place.upstream().delete("Leads", ids[1]);
+    assert_eq!(place.upstream().take_callbacks().len(), 2);
+    let ended = place.run(&["sync", "--wait", "--json"]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let told: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+    assert_eq!((&told["changes"], &told["modules"]["Leads"]["records"]), (&json!(2), &json!(2)));
+    assert_eq!(place.records("Leads"), place.truth("Leads", false), "it is there by then");
+    let told = place.run(&["sync", "Leads", "--wait", "--sweep"]).out;
+    assert!(told.contains("changes that came in: 0"), "{told}");
+    place.stop();
+    assert_eq!(place.run(&["sync", "--wait"]).code, 69);
+}
+
+#[test]
 fn what_cannot_be_synced_is_refused() {
     let mut place = Place::new("no-sync");
     place.set("local.allow_origins", "[\"http://kiosk.local\"]");

@@ -34,6 +34,7 @@ mod model;
 mod paging;
 mod records;
 mod route;
+mod search;
 mod settings;
 mod transport;
 mod watch;
@@ -189,6 +190,7 @@ impl Upstream {
             (Target::List(module), "GET") => self.list(version, module, asked, now),
             (Target::One(module, id), "GET") => self.one(version, module, id, asked),
             (Target::Deleted(module), "GET") => self.deleted(module, asked, now),
+            (Target::Search(module), "GET") => self.search(version, module, asked),
             (Target::Count(module), "GET") => self.count(module, asked),
             _ => Err(Answer::refusal(
                 400,

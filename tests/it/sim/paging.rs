@@ -54,19 +54,19 @@ impl PageTokens {
 
     fn place(&self, token: &str, asked: &Asked, now: Moment) -> Result<Place, Answer> {
         let refuse = |code: &str, message: &str| {
-            Answer::refusal(400, code, json!({"param": "page_token"}), message)
+            Answer::refusal(400, code, json!({"param_name": "page_token"}), message)
         };
         let number = token
             .strip_prefix("c8582")
             .and_then(|hex| u64::from_str_radix(hex, 16).ok())
             .map(|mixed| mixed.wrapping_mul(0xf1de_83e1_9937_733d));
-        let given = number
-            .and_then(|number| self.given.get(&number))
-            .ok_or_else(|| refuse("INVALID_DATA", "the page_token is not valid"))?;
-        if given.binding != binding(asked) {
-            let message = "the parameters differ from those the page_token was given for";
-            return Err(refuse("TOKEN_BOUND_DATA_MISMATCH", message));
-        }
+        let given = number.and_then(|number| self.given.get(&number));
+        // One that was never given is refused in the same words.
+        let given = given.filter(|given| given.binding == binding(asked)).ok_or_else(|| {
+            let message = "The page_token given seems to be invalid or input param is added or \
+                           altered or deleted";
+            refuse("TOKEN_BOUND_DATA_MISMATCH", message)
+        })?;
         if now.since(given.at) >= TOKEN_LIFE {
             return Err(refuse("EXPIRED_VALUE", "the page_token has expired"));
         }

@@ -101,11 +101,11 @@ impl Upstream {
         let fields = fields(version, asked, false)?;
         let id: u64 = id.parse().map_err(|_| Answer::invalid_param("id"))?;
         self.faults.permit(name, &[id])?;
+        let exclusive = self.knobs.modified_since_exclusive;
+        let since = since(asked)?.filter(|_| module.has_modified_time);
         let Some(row) = module.rows.get(&id).filter(|row| !row.hidden) else {
             return Ok(Answer::empty(204));
         };
-        let exclusive = self.knobs.modified_since_exclusive;
-        let since = since(asked)?.filter(|_| module.has_modified_time);
         if since.is_some_and(|since| !is_since(row.modified, since, exclusive)) {
             return Ok(Answer::empty(304));
         }
@@ -168,18 +168,21 @@ impl Upstream {
         Ok(Answer::json(200, &json!({"data": shown, "info": info})))
     }
 
-    /// `GET /crm/vN/{Module}/actions/count`, of what a list shows by default.
+    /// `GET /crm/vN/{Module}/actions/count`, of what a list shows by default, or a search finds.
     pub(super) fn count(&self, name: &str, asked: &Asked) -> Result<Answer, Answer> {
-        asked.allow(&[])?;
+        asked.allow(&["criteria", "email", "phone", "word"])?;
         let module = self.model.module(name)?;
         self.faults.permit(name, &[])?;
-        let count = module.visible().filter(|(_, row)| Converted::No.shows(row)).count();
+        let count = match asked.query.is_empty() {
+            true => module.visible().filter(|(_, row)| Converted::No.shows(row)).count(),
+            false => self.found(module, asked)?.len(),
+        };
         Ok(Answer::json(200, &json!({"count": count})))
     }
 }
 
 /// In which order a list is shown; by id, the newest first, unless asked otherwise.
-struct Order {
+pub(super) struct Order {
     by: SortBy,
     descending: bool,
 }
@@ -202,7 +205,7 @@ impl SortBy {
 }
 
 impl Order {
-    fn read(asked: &Asked, module: &Module) -> Result<Order, Answer> {
+    pub(super) fn read(asked: &Asked, module: &Module) -> Result<Order, Answer> {
         let by = match asked.param("sort_by") {
             None | Some("id") => SortBy::Id,
             Some("Created_Time") => SortBy::Created,
@@ -217,7 +220,7 @@ impl Order {
         Ok(Order { by, descending })
     }
 
-    fn key(&self, row: &Row) -> i64 {
+    pub(super) fn key(&self, row: &Row) -> i64 {
         match self.by {
             SortBy::Id => 0,
             SortBy::Created => row.created,
@@ -226,7 +229,7 @@ impl Order {
     }
 
     /// The rows come in the order of ids.
-    fn sort(&self, rows: &mut [(i64, u64, &Row)]) {
+    pub(super) fn sort(&self, rows: &mut [(i64, u64, &Row)]) {
         if self.by != SortBy::Id {
             rows.sort_unstable_by_key(|(key, id, _)| (*key, *id));
         }
@@ -235,7 +238,7 @@ impl Order {
         }
     }
 
-    fn show(&self, info: &mut Value) {
+    pub(super) fn show(&self, info: &mut Value) {
         info["sort_by"] = json!(self.by.name());
         info["sort_order"] = json!(if self.descending { "desc" } else { "asc" });
     }
@@ -251,14 +254,14 @@ impl Order {
 }
 
 /// Whether converted leads are shown (facts §4.2).
-enum Converted {
+pub(super) enum Converted {
     No,
     Yes,
     Both,
 }
 
 impl Converted {
-    fn read(asked: &Asked) -> Result<Converted, Answer> {
+    pub(super) fn read(asked: &Asked) -> Result<Converted, Answer> {
         match asked.param("converted") {
             None | Some("false") => Ok(Converted::No),
             Some("true") => Ok(Converted::Yes),
@@ -267,7 +270,7 @@ impl Converted {
         }
     }
 
-    fn shows(&self, row: &Row) -> bool {
+    pub(super) fn shows(&self, row: &Row) -> bool {
         match self {
             Converted::No => !row.converted,
             Converted::Yes => row.converted,
@@ -276,7 +279,11 @@ impl Converted {
     }
 }
 
-fn fields(version: Version, asked: &Asked, is_list: bool) -> Result<Option<Vec<&str>>, Answer> {
+pub(super) fn fields(
+    version: Version,
+    asked: &Asked,
+    is_list: bool,
+) -> Result<Option<Vec<&str>>, Answer> {
     let fields: Option<Vec<&str>> = asked.param("fields").map(|list| list.split(',').collect());
     if !version.is_at_least(3) {
         return Ok(fields);

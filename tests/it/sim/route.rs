@@ -41,6 +41,7 @@ pub(super) enum Target<'a> {
     List(&'a str),
     One(&'a str, &'a str),
     Deleted(&'a str),
+    Search(&'a str),
     Count(&'a str),
 }
 
@@ -64,6 +65,7 @@ impl Route<'_> {
             ["settings" | "actions", ..] => return None,
             [module] if is_name(module) => Target::List(module),
             [module, "deleted"] if is_name(module) => Target::Deleted(module),
+            [module, "search"] if is_name(module) => Target::Search(module),
             [module, "actions", "count"] if is_name(module) => Target::Count(module),
             [module, id] if is_name(module) && is_number(id) => Target::One(module, id),
             _ => return None,
@@ -82,7 +84,7 @@ impl Target<'_> {
             Target::Users => "ZohoCRM.users.READ",
             Target::Modules => "ZohoCRM.settings.modules.READ",
             Target::Fields => "ZohoCRM.settings.fields.READ",
-            Target::Count(_) => "ZohoSearch.securesearch.READ",
+            Target::Search(_) | Target::Count(_) => "ZohoSearch.securesearch.READ",
             Target::List(_) | Target::One(..) | Target::Deleted(_) => "ZohoCRM.modules.READ",
         }
     }

@@ -55,7 +55,8 @@ fn page_tokens_are_bound_to_their_parameters_and_to_a_day() {
         "/crm/v8/Leads?fields=id&per_page=1&page_token=TOKEN",
         "TOKEN_BOUND_DATA_MISMATCH",
     );
-    check(&mut world, "/crm/v8/Leads?fields=id&page_token=c8582nonsense", "INVALID_DATA");
+    let nonsense = "/crm/v8/Leads?fields=id&page_token=c8582nonsense";
+    check(&mut world, nonsense, "TOKEN_BOUND_DATA_MISMATCH");
     world.clock.advance(DAY);
     check(&mut world, &same, "EXPIRED_VALUE");
     world.upstream.knobs.page_tokens_in_v2 = false;

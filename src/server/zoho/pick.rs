@@ -1,0 +1,158 @@
+//! Finding the rows of a page: in order, without holding more than the page and what it skips.
+
+use std::collections::BinaryHeap;
+use std::ops::ControlFlow;
+
+use super::Reads;
+use super::page::{Order, Place, Rank, SortBy};
+use super::refusal::NoRead;
+use crate::mirror::record::{ModuleName, RecordId};
+use crate::mirror::time::UpstreamTime;
+use crate::store::Sight;
+
+/// Which records may be rows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Candidates {
+    /// Any of the module.
+    All,
+    /// None but these.
+    Ids(Vec<RecordId>),
+}
+
+/// The rows of a page.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) struct Picked {
+    /// Their places, in order.
+    pub(super) rows: Vec<Rank>,
+    /// Whether more follow.
+    pub(super) more: bool,
+    /// Whether the list has any row, on whatever page.
+    pub(super) any: bool,
+}
+
+/// Says whether a record, by its stamp and its JSON, belongs into the list.
+pub(super) type Filter<'a> = dyn Fn(Option<UpstreamTime>, &str) -> bool + 'a;
+
+impl Reads<'_> {
+    /// The rows of the page among the candidates.
+    pub(super) fn pick(
+        &self,
+        module: &ModuleName,
+        candidates: &Candidates,
+        place: &Place,
+        filter: &Filter<'_>,
+    ) -> Result<Picked, NoRead> {
+        let order = place.order;
+        let mut best = Best::of(place);
+        match candidates {
+            Candidates::Ids(ids) => {
+                for id in ids {
+                    let Some(record) = self.live(module, *id)? else { continue };
+                    if filter(record.modified(), record.json()) {
+                        best.offer(order.rank_of(&record));
+                    }
+                }
+            }
+            Candidates::All => {
+                // In this order the first rows that are met are the best.
+                let is_walked = order == Order { by: SortBy::Id, descending: true };
+                let below = place.after.filter(|_| is_walked).map(|rank| order.id(rank));
+                self.look_through(module, below, &mut |id, sight| {
+                    if let Sight::Live { modified, json } = sight {
+                        if filter(modified, json) {
+                            best.offer(order.rank_by(id, modified, json));
+                        }
+                    }
+                    if is_walked && best.is_full() {
+                        return ControlFlow::Break(());
+                    }
+                    ControlFlow::Continue(())
+                })?;
+            }
+        }
+        Ok(best.picked(place))
+    }
+}
+
+/// The first so many rows that were offered, however many were.
+pub(super) struct Best<T> {
+    heap: BinaryHeap<T>,
+    most: usize,
+    after: Option<T>,
+    any: bool,
+}
+
+impl Best<Rank> {
+    fn of(place: &Place) -> Best<Rank> {
+        Best { after: place.after, ..Best::new(place.needed()) }
+    }
+
+    fn picked(self, place: &Place) -> Picked {
+        let any = self.any;
+        let (rows, more) = self.page(place.skipped(), place.per_page);
+        Picked { rows, more, any }
+    }
+}
+
+impl<T: Ord> Best<T> {
+    /// Keeps at most so many.
+    pub(super) fn new(most: usize) -> Best<T> {
+        Best { heap: BinaryHeap::new(), most, after: None, any: false }
+    }
+
+    /// Keeps a row if it is among the first.
+    pub(super) fn offer(&mut self, row: T) {
+        self.any = true;
+        if self.after.as_ref().is_some_and(|after| row <= *after) {
+            return;
+        }
+        if !self.is_full() {
+            self.heap.push(row);
+        } else if let Some(mut last) = self.heap.peek_mut().filter(|last| row < **last) {
+            *last = row;
+        }
+    }
+
+    /// Whether any row was offered.
+    pub(super) fn any(&self) -> bool {
+        self.any
+    }
+
+    fn is_full(&self) -> bool {
+        self.heap.len() >= self.most
+    }
+
+    /// The page behind so many rows, in order, and whether more follow.
+    pub(super) fn page(self, skipped: usize, per_page: usize) -> (Vec<T>, bool) {
+        let rows = self.heap.into_sorted_vec();
+        let more = rows.len() > skipped.saturating_add(per_page);
+        (rows.into_iter().skip(skipped).take(per_page).collect(), more)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_many_are_kept_and_no_more() {
+        for case in 0..300_usize {
+            // No order that anybody would have thought of.
+            let rows: Vec<usize> = (0..case % 83).map(|n| (n + case) * 7_919 % 101).collect();
+            let (skipped, per_page) = (case % 19, 1 + case % 17);
+            let after = (case % 2 == 0).then_some(case * 31 % 101);
+            let mut best = Best { after, ..Best::new(skipped + per_page + 1) };
+            rows.iter().for_each(|row| {
+                best.offer(*row);
+                assert!(best.heap.len() <= skipped + per_page + 1);
+            });
+            assert_eq!(best.any(), !rows.is_empty());
+            let mut sorted = rows;
+            sorted.retain(|row| after.is_none_or(|after| *row > after));
+            sorted.sort_unstable();
+            let more = sorted.len() > skipped + per_page;
+            let page = sorted.into_iter().skip(skipped).take(per_page).collect();
+            assert_eq!(best.page(skipped, per_page), (page, more), "case {case}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Looking through a whole module without blocking anybody else.
+//!
+//! Whoever does it takes one of a few places, waits only briefly for one, and gives up after some
+//! seconds. Those who read by id, or a page of the list, never come here.
+
+use std::ops::ControlFlow;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::Reads;
+use super::refusal::NoRead;
+use crate::mirror::record::{ModuleName, RecordId};
+use crate::store::{Sight, Walked};
+
+/// Requests that look through a module at once: half of those that are answered at once.
+const AT_ONCE: usize = 4;
+/// Requests that wait for a place. With those that have one they leave threads for everybody else.
+const WAITING: usize = 2;
+/// How long a request waits for a place: most looks are over by then.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How long a look may take: an app that waits longer for an answer has given up.
+const LOOK_LIMIT: Duration = Duration::from_secs(10);
+/// Entries between two looks at the clock: some milliseconds. They are held in memory meanwhile.
+const SLICE: usize = 512;
+
+/// The places of those who look through a module.
+#[derive(Debug, Default)]
+pub(in crate::server) struct Scans {
+    taken: Mutex<Taken>,
+    given_back: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    places: usize,
+    waiting: usize,
+}
+
+/// A place, as long as it is held.
+struct Held<'a>(&'a Scans);
+
+impl Scans {
+    /// A place; `None` when all stay taken, or others wait already.
+    fn enter(&self, patience: Duration) -> Option<Held<'_>> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken.places >= AT_ONCE {
+            if taken.waiting >= WAITING {
+                return None;
+            }
+            taken.waiting += 1;
+            let full = |taken: &mut Taken| taken.places >= AT_ONCE;
+            let waited = self.given_back.wait_timeout_while(taken, patience, full);
+            (taken, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            taken.waiting -= 1;
+            if taken.places >= AT_ONCE {
+                return None;
+            }
+        }
+        taken.places += 1;
+        Some(Held(self))
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.taken.lock().unwrap_or_else(PoisonError::into_inner).places -= 1;
+        self.0.given_back.notify_one();
+    }
+}
+
+impl Reads<'_> {
+    /// Looks at the entries of the module below this id, from the highest down, until `look` breaks
+    /// off.
+    pub(super) fn look_through(
+        &self,
+        module: &ModuleName,
+        below: Option<RecordId>,
+        look: &mut dyn FnMut(RecordId, Sight<'_>) -> ControlFlow<()>,
+    ) -> Result<(), NoRead> {
+        let _place = self.scans.enter(PATIENCE).ok_or(NoRead::Busy)?;
+        let began = self.clock.tick();
+        let mut below = below;
+        loop {
+            match self.store.look_below(module, below, SLICE, look)? {
+                Walked::Through(id) => below = Some(id),
+                Walked::End | Walked::Stopped => return Ok(()),
+            }
+            if self.clock.tick().since(began) >= LOOK_LIMIT {
+                return Err(NoRead::TooLong);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_few_and_so_are_those_who_wait() {
+        let scans = Scans::default();
+        let held: Vec<Held<'_>> =
+            (0..AT_ONCE).map(|_| scans.enter(Duration::ZERO).unwrap()).collect();
+        assert!(scans.enter(Duration::ZERO).is_none());
+        let long = Duration::from_secs(60);
+        std::thread::scope(|scope| {
+            let waiting = [(); WAITING].map(|()| scope.spawn(|| scans.enter(long).map(drop)));
+            while scans.taken.lock().unwrap().waiting < WAITING {
+                std::thread::yield_now();
+            }
+            assert!(scans.enter(long).is_none(), "the next is told at once");
+            drop(held);
+            for waited in waiting {
+                assert!(waited.join().unwrap().is_some());
+            }
+        });
+        let taken = scans.taken.lock().unwrap();
+        assert_eq!((taken.places, taken.waiting), (0, 0));
+    }
+}

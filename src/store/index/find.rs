@@ -1,0 +1,190 @@
+//! Answers from indexes. `None` stands for "not from here": the index is missing or not whole yet,
+//! or a page of it is damaged, and the caller looks at the records instead.
+//!
+//! Nothing here waits for a writer. The record under an entry is read after the entry, and is
+//! passed over when it says something else: what is returned was so at some moment of the reading.
+//! A record that is written meanwhile may move from a place that is still to be read to one that
+//! has been, and be missed, or be met in both. Its change has a sequence above the one that
+//! [`Store::last_sequence`] gave before: whoever has to know compares.
+
+use std::collections::BTreeSet;
+use std::ops::Bound::{self, Excluded, Included};
+
+use super::super::past::is_damage;
+use super::super::{Store, StoreError, keys};
+use super::{Index, Key};
+use crate::mirror::criteria::{Lookup, Term};
+use crate::mirror::record::{Entry, FieldName, ModuleName, Record, RecordId};
+use crate::mirror::time::UpstreamTime;
+
+/// In which order records are wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// Those modified first, first; those without a stamp before all. Of one second, by rising id.
+    OldestFirst,
+    /// The other way round in all.
+    NewestFirst,
+}
+
+const FIRST_ID: RecordId = RecordId::new(0);
+const LAST_ID: RecordId = RecordId::new(u64::MAX);
+
+type Range = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
+impl Store {
+    /// Live records modified at `since` or later (all for `None`) that come after the place
+    /// `after`, at most `limit`. A record's place is its [`Record::modified`] and its id.
+    pub fn by_modified(
+        &self,
+        module: &ModuleName,
+        since: Option<UpstreamTime>,
+        after: Option<(Option<UpstreamTime>, RecordId)>,
+        order: Order,
+        limit: usize,
+    ) -> Result<Option<Vec<Record>>, StoreError> {
+        let key = |time, id| Key::Modified(module.clone(), time, id).bytes();
+        let after = after.map(|(time, id)| key(time, id));
+        let ends = (key(since, FIRST_ID), key(Some(last_time()), LAST_ID));
+        self.walk(module, &Index::Times, range(ends, after, order), order, limit, |key| {
+            let Some(Key::Modified(_, time, id)) = Key::parse(key) else { return Ok(None) };
+            Ok(match self.entry_or_nothing(module, id)? {
+                Some(Entry::Live(record)) if record.modified() == time => Some(record),
+                Some(Entry::Live(_) | Entry::Tombstone { .. }) | None => None,
+            })
+        })
+    }
+
+    /// Deletions that are remembered, from `since` on (all for `None`), the newest first, that come
+    /// after the place `after`, at most `limit`. Also of records that were never seen alive here.
+    pub fn gone_since(
+        &self,
+        module: &ModuleName,
+        since: Option<UpstreamTime>,
+        after: Option<(UpstreamTime, RecordId)>,
+        limit: usize,
+    ) -> Result<Option<Vec<(RecordId, UpstreamTime)>>, StoreError> {
+        let key = |time, id| Key::Gone(module.clone(), time, id).bytes();
+        let after = after.map(|(time, id)| key(time, id));
+        let first = since.unwrap_or(UpstreamTime::from_unix(i64::MIN));
+        let ends = (key(first, FIRST_ID), key(last_time(), LAST_ID));
+        let order = Order::NewestFirst;
+        self.walk(module, &Index::Times, range(ends, after, order), order, limit, |key| {
+            let Some(Key::Gone(_, time, id)) = Key::parse(key) else { return Ok(None) };
+            Ok(match self.entry_or_nothing(module, id)? {
+                Some(Entry::Tombstone { gone }) if gone == time => Some((id, gone)),
+                Some(Entry::Tombstone { .. } | Entry::Live(_)) | None => None,
+            })
+        })
+    }
+
+    /// Ids above `after` of live records that may have one of these terms in the field, from the
+    /// lowest up, each once, at most `limit`. A term is a hash, and records change: whoever wants
+    /// to be sure looks at the record.
+    pub fn with_terms(
+        &self,
+        module: &ModuleName,
+        field: &FieldName,
+        terms: &BTreeSet<Term>,
+        after: Option<RecordId>,
+        limit: usize,
+    ) -> Result<Option<Vec<RecordId>>, StoreError> {
+        let index = Index::Field(field.clone());
+        let mut found = BTreeSet::new();
+        for term in terms {
+            let key = |id| Key::Term(module.clone(), field.clone(), *term, id).bytes();
+            let ends = (key(FIRST_ID), key(LAST_ID));
+            let range = range(ends, after.map(key), Order::OldestFirst);
+            let id = |key: &[u8]| Ok(keys::id_at_end(key));
+            match self.walk(module, &index, range, Order::OldestFirst, limit, id)? {
+                Some(ids) => found.extend(ids),
+                None => return Ok(None),
+            }
+        }
+        Ok(self.is_whole(module, &index).then(|| found.into_iter().take(limit).collect()))
+    }
+
+    /// The same for all that a [`Lookup`] wants, whatever the field.
+    pub fn candidates(
+        &self,
+        module: &ModuleName,
+        lookup: &Lookup,
+        after: Option<RecordId>,
+        limit: usize,
+    ) -> Result<Option<Vec<RecordId>>, StoreError> {
+        let mut found = BTreeSet::new();
+        for (field, terms) in lookup.fields() {
+            match self.with_terms(module, field, terms, after, limit)? {
+                Some(ids) => found.extend(ids),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(found.into_iter().take(limit).collect()))
+    }
+
+    /// What `find` makes of the keys in a range. The index must be whole before and after: one that
+    /// is taken away in the midst has lost keys.
+    fn walk<T>(
+        &self,
+        module: &ModuleName,
+        index: &Index,
+        range: Range,
+        order: Order,
+        limit: usize,
+        find: impl Fn(&[u8]) -> Result<Option<T>, StoreError>,
+    ) -> Result<Option<Vec<T>>, StoreError> {
+        if !self.is_whole(module, index) {
+            return Ok(None);
+        }
+        let mut found = Vec::new();
+        let mut keys = self.run("read an index", |db| Ok(db.range(range).keys()))?;
+        while found.len() < limit {
+            let next = self.run("read an index", |_| {
+                let next = match order {
+                    Order::OldestFirst => keys.next(),
+                    Order::NewestFirst => keys.next_back(),
+                };
+                match next.transpose() {
+                    Err(error) if is_damage(&error) => {
+                        self.condemn(&format!("an index of {module}: {error}"));
+                        Ok(Err(()))
+                    }
+                    next => next.map(Ok),
+                }
+            })?;
+            match next {
+                Ok(Some(key)) => found.extend(find(&key)?),
+                Ok(None) => break,
+                Err(()) => return Ok(None),
+            }
+        }
+        Ok(self.is_whole(module, index).then_some(found))
+    }
+
+    /// What a value that cannot be read says is nothing, as in a list of records.
+    fn entry_or_nothing(
+        &self,
+        module: &ModuleName,
+        id: RecordId,
+    ) -> Result<Option<Entry>, StoreError> {
+        match self.entry(module, id) {
+            Ok(stored) => Ok(stored.map(|stored| stored.entry)),
+            Err(StoreError::Unreadable { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The keys between these ends that come after a key in this order.
+fn range((lowest, highest): (Vec<u8>, Vec<u8>), after: Option<Vec<u8>>, order: Order) -> Range {
+    match (after, order) {
+        (Some(after), Order::OldestFirst) if after >= lowest => {
+            (Excluded(after), Included(highest))
+        }
+        (Some(_), Order::OldestFirst) | (None, _) => (Included(lowest), Included(highest)),
+        (Some(after), Order::NewestFirst) => (Included(lowest), Excluded(after)),
+    }
+}
+
+fn last_time() -> UpstreamTime {
+    UpstreamTime::from_unix(i64::MAX)
+}

@@ -1,0 +1,87 @@
+//! Looking through a module: entry after entry, live or tombstone, without copying one.
+//!
+//! For whoever has to see them all and keeps few. A call looks at a slice and comes back, so that
+//! the caller can stop when it has taken too long. Whoever knows the ids, or wants a page of the
+//! list, reads with `read.rs`.
+
+use std::ops::Bound::{Excluded, Included};
+use std::ops::ControlFlow;
+
+use sled::IVec;
+
+use super::past::{Past, Step};
+use super::read::{FIRST_ID, LAST_ID, records};
+use super::{Store, StoreError, keys, values};
+use crate::mirror::record::{ModuleName, RecordId};
+use crate::mirror::time::UpstreamTime;
+
+/// An entry, as long as it is looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sight<'a> {
+    /// Upstream has the record.
+    Live {
+        /// When upstream says that it was last modified.
+        modified: Option<UpstreamTime>,
+        /// The record as a JSON object, its keys in order.
+        json: &'a str,
+    },
+    /// Upstream has it no longer.
+    Gone {
+        /// When it was deleted, or when we saw that it was gone.
+        at: UpstreamTime,
+    },
+}
+
+/// How far a look went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Walked {
+    /// Through the slice, whose lowest id this is: the next is below it.
+    Through(RecordId),
+    /// Through the last entry of the module.
+    End,
+    /// As far as the looker wanted.
+    Stopped,
+}
+
+impl Store {
+    /// Looks at the entries with ids below `below` (all of the module for `None`), from the
+    /// highest down, at most `most`, until `look` breaks off. Values that cannot be read are
+    /// passed over, as lists do.
+    pub fn look_below(
+        &self,
+        module: &ModuleName,
+        below: Option<RecordId>,
+        most: usize,
+        look: &mut dyn FnMut(RecordId, Sight<'_>) -> ControlFlow<()>,
+    ) -> Result<Walked, StoreError> {
+        let end = below.map_or(Included(LAST_ID), Excluded);
+        let range = records(module, Included(FIRST_ID), end);
+        let pairs = self.run("look through records", |db| {
+            let mut pairs: Vec<(IVec, IVec)> = Vec::with_capacity(most);
+            for step in Past::new(db, range, false) {
+                match step? {
+                    Step::Pair(key, value) => pairs.push((key, value)),
+                    Step::Gap(gap) => self.found_damage(&gap),
+                }
+                if pairs.len() >= most {
+                    break;
+                }
+            }
+            Ok(pairs)
+        })?;
+        // Looked at out here: what panics in somebody else's code says nothing about the store.
+        for (key, value) in &pairs {
+            let Some(id) = keys::id_at_end(key) else { continue };
+            match values::look(key, value) {
+                Ok((_, sight)) => {
+                    if look(id, sight).is_break() {
+                        return Ok(Walked::Stopped);
+                    }
+                }
+                Err(damage) => self.pass_over(key, damage),
+            }
+        }
+        let last = pairs.last().and_then(|(key, _)| keys::id_at_end(key));
+        Ok(last.filter(|_| pairs.len() >= most).map_or(Walked::End, Walked::Through))
+    }
+}
