@@ -28,13 +28,13 @@ use super::query::{BadParameter, Parameters, Target};
 use super::reply::Reply;
 use super::status;
 use super::zoho::{Reads, Scans, bad_parameter, is_version};
-use super::{feed, wait_for};
+use super::{feed, freshness, wait_for};
 
 /// Headers of a request that an allowed page may send.
 const ASKED_WITH: &str = "Authorization, If-Modified-Since, If-None-Match, Last-Event-ID";
 /// Headers of a reply that an allowed page may read.
 const EXPOSED: &str =
-    "ETag, Mirror-Complete-Through, Mirror-Generation, Mirror-Search, Mirror-Sequence";
+    "Age, ETag, Mirror-Complete-Through, Mirror-Generation, Mirror-Search, Mirror-Sequence";
 /// Seconds for which a browser may remember what a page may do; an hour after a change of the
 /// configuration, a page that was allowed still asks, and is refused then.
 const PREFLIGHT_AGE: &str = "3600";
@@ -198,7 +198,7 @@ impl Local {
         })
     }
 
-    fn read(&self, path: &[&str], parameters: Parameters, asked: &Asked) -> Reply {
+    fn read(&self, path: &[&str], mut parameters: Parameters, asked: &Asked) -> Reply {
         if let ["settings" | "org" | "users", ..] = path {
             let metadata = Metadata { store: &self.store, modules: &self.modules };
             return metadata.answer(path, parameters);
@@ -209,8 +209,14 @@ impl Local {
         };
         let report = self.board.report();
         let (scans, clock) = (&self.scans, &*self.clock);
-        let reads = Reads { store: &self.store, report: &report, scans, clock };
-        reads.answer(&module, &path[1..], parameters, asked)
+        let now = clock.tick();
+        let reads = Reads { store: &self.store, report: &report, scans, clock, now };
+        let ask = || drop(self.bell.try_send(Input::NewerProofAsked(module.clone())));
+        match freshness::take(&mut parameters, asked, &module, &report, now, ask) {
+            Ok(None) => reads.answer(&module, &path[1..], parameters, asked),
+            Ok(Some(stale)) => reads.marked(stale, &module),
+            Err(bad) => reads.marked(bad_parameter(&bad), &module),
+        }
     }
 
     fn plain(&self, parameters: Parameters, reply: impl FnOnce() -> Reply) -> Reply {

@@ -11,6 +11,7 @@ pub mod declined;
 mod explain;
 pub mod feed;
 mod forwarded;
+mod freshness;
 pub mod gate;
 pub mod hall;
 mod lines;

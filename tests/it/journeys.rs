@@ -10,6 +10,7 @@
 //! - `like_upstream`: the same questions to upstream. `replies`: each answer, letter by letter.
 //! - `commands`, `exits`: the command line.
 //! - `metadata`: modules, fields, organisation, user, and tokens. `sdk`: Zoho's own clients.
+//! - `freshness`: how old what is read may be.
 //! - `feed`: what changed, and what changes next. `live`: many who live on it.
 //! - `explain`: how a record came here. `export`: for other programs. `seed`: for another device.
 //! - `front_door`: proxies and certificates. `readers`: tokens, sockets, pages, deaf readers.
@@ -33,6 +34,7 @@ mod exits;
 mod explain;
 mod export;
 mod feed;
+mod freshness;
 mod front_door;
 mod full_disk;
 mod indexes;

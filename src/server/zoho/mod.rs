@@ -23,12 +23,13 @@ use std::fmt::Write as _;
 
 use crate::clock::Clock;
 use crate::mirror::record::{Entry, FieldName, ModuleName, Record, RecordId};
-use crate::mirror::time::UpstreamTime;
+use crate::mirror::time::{Tick, UpstreamTime};
 use crate::mirror::version::ApiVersion;
 use crate::store::{Store, StoreError, Stored};
 
 use super::asked::Asked;
 use super::board::Report;
+use super::freshness;
 use super::query::{BadParameter, Parameters};
 use super::reply::Reply;
 
@@ -44,6 +45,8 @@ pub(super) struct Reads<'a> {
     pub(super) report: &'a Report,
     pub(super) scans: &'a Scans,
     pub(super) clock: &'a dyn Clock,
+    /// Our clock when the question came.
+    pub(super) now: Tick,
 }
 
 /// Whether this is a version that upstream serves.
@@ -75,13 +78,17 @@ impl Reads<'_> {
     }
 
     /// A reply about a module says how fresh it is.
-    fn marked(&self, reply: Reply, module: &ModuleName) -> Reply {
+    pub(super) fn marked(&self, reply: Reply, module: &ModuleName) -> Reply {
         let ledger = self.report.modules.get(module);
         let through = ledger.and_then(|ledger| ledger.complete_through);
         let through = through.map_or("none".to_owned(), |time| time.to_string());
-        reply
+        let reply = reply
             .with("Mirror-Complete-Through", through)
-            .with("Mirror-Sequence", self.store.last_sequence().to_string())
+            .with("Mirror-Sequence", self.store.last_sequence().to_string());
+        match freshness::age(ledger, self.report.upstream_now(self.now)) {
+            Some(age) => reply.with("Age", age.as_secs().to_string()),
+            None => reply,
+        }
     }
 
     /// An entry; one that cannot be read is as good as none until it has been fetched again.
