@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::record::ModuleName;
+use super::record::{FieldName, ModuleName};
 use super::time::UpstreamTime;
 
 /// How often each document is read: a module's fields change when an administrator sits down to
@@ -79,6 +79,23 @@ impl Document {
     pub fn is_denial(&self) -> bool {
         self.status >= 400
     }
+
+    /// The names of those fields whose `data_type` this is (facts §4.7); `None` for a document that
+    /// does not list fields.
+    pub fn fields_of(&self, data_type: &str) -> Option<Vec<FieldName>> {
+        #[derive(Deserialize)]
+        struct Body {
+            fields: Vec<Field>,
+        }
+        #[derive(Deserialize)]
+        struct Field {
+            api_name: FieldName,
+            data_type: String,
+        }
+        let Body { fields } = serde_json::from_str(&self.body).ok()?;
+        let such = fields.into_iter().filter(|field| field.data_type == data_type);
+        Some(such.map(|field| field.api_name).collect())
+    }
 }
 
 /// When a document that was read then is to be read again. One that was read in what is now the
@@ -90,6 +107,20 @@ pub fn is_due(read: Option<UpstreamTime>, now: UpstreamTime) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn fields_are_told_by_their_kind() {
+        let of = |status, body: &str| {
+            let read = UpstreamTime::EPOCH;
+            Document { read, status, body: body.to_owned() }.fields_of("email")
+        };
+        let body = r#"{"fields":[{"api_name":"Email","data_type":"email","length":100},
+            {"api_name":"Last_Name","data_type":"text"}]}"#;
+        assert_eq!(of(200, body), Some(vec![FieldName::parse("Email").unwrap()]));
+        assert_eq!(of(200, r#"{"fields":[]}"#), Some(Vec::new()));
+        assert_eq!(of(204, ""), None);
+        assert_eq!(of(401, r#"{"code":"OAUTH_SCOPE_MISMATCH"}"#), None);
+    }
 
     #[test]
     fn a_document_is_due_once_a_day_and_when_the_clock_was_wrong() {

@@ -1,13 +1,13 @@
 //! What a search asks of a record: criteria, an e-mail address, a phone number, or words.
 //!
 //! Upstream looks for an address in the fields that are e-mails, and for a number in those that are
-//! phones (facts §4.5). We have no field types here, so any text of the record counts whose whole
-//! value is this address, or this number: more fields, and never a part of a text. Like criteria,
-//! this judges one record at a time and knows neither store nor index.
+//! phones (facts §4.5). Where nobody knows which those are, any text of the record counts whose
+//! whole value is this address, or this number: more fields, and never a part of a text. Like
+//! criteria, this judges one record at a time and knows neither store nor index.
 
 use std::fmt;
 
-use super::criteria::{self, Criteria, Folded, Lookup, any_text};
+use super::criteria::{self, Criteria, Folded, Lookup, any_text, terms_of_text};
 use super::members::members;
 use super::record::{FieldName, RecordId};
 use super::time::UpstreamTime;
@@ -23,16 +23,37 @@ pub enum Search {
     /// That the record meets these.
     Criteria(Criteria),
     /// That a text of the record is this address, regardless of case.
-    Email(Address),
+    Email(Address, Within),
     /// That a text of the record is a number with these digits.
-    Phone(Number),
+    Phone(Number, Within),
     /// That each of these is in a text of the record, at the start of a word, regardless of case.
     Words(Words),
 }
 
+/// Where a search looks.
+#[derive(Clone, Debug)]
+pub enum Within {
+    /// In every field.
+    Everything,
+    /// In these alone.
+    Fields(Vec<FieldName>),
+}
+
+impl Within {
+    fn has(&self, name: &str) -> bool {
+        match self {
+            Within::Everything => true,
+            Within::Fields(fields) => fields.iter().any(|field| field.as_str() == name),
+        }
+    }
+}
+
 /// An e-mail address to look for.
 #[derive(Clone, Debug)]
-pub struct Address(Folded);
+pub struct Address {
+    text: Box<str>,
+    folded: Folded,
+}
 
 /// A phone number to look for: its digits.
 #[derive(Clone, Debug)]
@@ -47,7 +68,7 @@ impl Address {
     pub fn parse(text: &str) -> Result<Address, Unsearchable> {
         let text = text.trim();
         if text.contains('@') && !text.contains(char::is_whitespace) {
-            return Ok(Address(Folded::new(text)));
+            return Ok(Address { text: text.into(), folded: Folded::new(text) });
         }
         Err(Unsearchable("is an e-mail address: the whole of it"))
     }
@@ -83,14 +104,15 @@ impl Search {
         match self {
             Search::Criteria(criteria) => criteria.match_json(json),
             // A list or a lookup is not an address, nor a number, whatever is in it.
-            Search::Email(Address(address)) => any_value(json, |value| {
-                value.starts_with('"') && any_text(value, |text| address.is(text.trim()))
+            Search::Email(address, within) => any_value(json, within, |value| {
+                value.starts_with('"') && any_text(value, |text| address.folded.is(text))
             }),
-            Search::Phone(number) => any_value(json, |value| {
+            Search::Phone(number, within) => any_value(json, within, |value| {
                 value.starts_with('"') && any_text(value, |text| number.is(text))
             }),
             Search::Words(Words(words)) => words.iter().all(|word| {
-                any_value(json, |value| any_text(value, |text| starts_a_word(text, word)))
+                let starts = |value: &str| any_text(value, |text| starts_a_word(text, word));
+                any_value(json, &Within::Everything, starts)
             }),
         }
     }
@@ -107,8 +129,16 @@ impl Search {
     pub fn lookup(&self, indexed: impl Fn(&FieldName) -> bool) -> Option<Lookup> {
         match self {
             Search::Criteria(criteria) => criteria.lookup(indexed),
-            // Any field may hold it.
-            Search::Email(_) | Search::Phone(_) | Search::Words(_) => None,
+            Search::Email(address, Within::Fields(fields)) if fields.iter().all(indexed) => {
+                let terms = terms_of_text(&address.text);
+                let mut lookup = Lookup::default();
+                fields
+                    .iter()
+                    .for_each(|field| lookup.join(Lookup::of(field.clone(), terms.clone())));
+                Some(lookup)
+            }
+            // A number is written in more than one way, and a word may be anywhere.
+            Search::Email(..) | Search::Phone(..) | Search::Words(_) => None,
         }
     }
 }
@@ -143,9 +173,9 @@ pub fn moment(json: &str, field: &FieldName) -> Option<UpstreamTime> {
     serde_json::from_str(value.get()).ok()
 }
 
-/// Whether a value of the record with this JSON, under whatever name, passes the test.
-fn any_value(json: &str, test: impl Fn(&str) -> bool) -> bool {
-    members(json).any(|(_, value)| test(value))
+/// Whether a value of the record with this JSON passes the test, in one of these fields.
+fn any_value(json: &str, within: &Within, test: impl Fn(&str) -> bool) -> bool {
+    members(json).any(|(name, value)| within.has(name) && test(value))
 }
 
 /// A text that cannot be searched for: what to write instead.
@@ -171,7 +201,9 @@ mod tests {
 
     #[test]
     fn an_address_is_the_whole_of_a_text() {
-        let finds = |text: &str| Search::Email(Address::parse(text).unwrap()).matches(RECORD);
+        let finds = |text: &str| {
+            Search::Email(Address::parse(text).unwrap(), Within::Everything).matches(RECORD)
+        };
         assert!(finds("zoe@example.com") && finds(" ZOE@EXAMPLE.com "));
         for other in ["zoe@example.co", "oe@example.com", "ada@example.com"] {
             assert!(!finds(other), "{other}");
@@ -183,7 +215,9 @@ mod tests {
 
     #[test]
     fn a_number_is_its_digits() {
-        let finds = |text: &str| Search::Phone(Number::parse(text).unwrap()).matches(RECORD);
+        let finds = |text: &str| {
+            Search::Phone(Number::parse(text).unwrap(), Within::Everything).matches(RECORD)
+        };
         assert!(finds("0049305551234") && finds("(0049) 30 555.1234") && finds("12345"));
         for other in ["4711", "305551234", "00493055512345", "+49 30 5551234"] {
             assert!(!finds(other), "{other}");
@@ -191,6 +225,24 @@ mod tests {
         for bad in ["", "12", "call 555", "555-CALL-NOW", &"1".repeat(31)] {
             assert!(Number::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn where_the_kinds_of_fields_are_known_only_those_count() {
+        let field = |name: &str| FieldName::parse(name).unwrap();
+        let among = |names: &[&str]| Within::Fields(names.iter().copied().map(field).collect());
+        let email = |names: &[&str]| {
+            Search::Email(Address::parse("zoe@example.com").unwrap(), among(names))
+        };
+        assert!(email(&["Work", "Email"]).matches(RECORD) && !email(&["Fax"]).matches(RECORD));
+        assert!(!email(&[]).matches(RECORD));
+        let lookup = email(&["Work", "Email"]).lookup(|_| true).unwrap();
+        let looked: Vec<&str> = lookup.fields().map(|(field, _)| field.as_str()).collect();
+        assert_eq!(looked, ["Email", "Work"]);
+        let whole = |field: &FieldName| field.as_str() == "Email";
+        assert!(email(&["Work", "Email"]).lookup(whole).is_none(), "one of them has no index");
+        let anywhere = Search::Email(Address::parse("a@b").unwrap(), Within::Everything);
+        assert!(anywhere.lookup(|_| true).is_none());
     }
 
     #[test]
@@ -220,6 +272,8 @@ mod tests {
         let read = |name: &str| moment(RECORD, &field(name)).map(|time| time.to_string());
         assert_eq!(read("Created_Time").as_deref(), Some("2026-01-31T04:30:00+00:00"));
         assert_eq!((read("Email"), read("Nowhere")), (None, None));
-        assert!(!Search::Email(Address::parse("a@b").unwrap()).matches("no record"));
+        assert!(
+            !Search::Email(Address::parse("a@b").unwrap(), Within::Everything).matches("no record")
+        );
     }
 }

@@ -27,7 +27,7 @@ use super::page;
 use super::query::{BadParameter, Parameters, Target};
 use super::reply::Reply;
 use super::status;
-use super::zoho::{Reads, Scans, bad_parameter, is_version};
+use super::zoho::{KindsKept, Reads, Scans, bad_parameter, is_version};
 use super::{feed, freshness, wait_for};
 
 /// Headers of a request that an allowed page may send.
@@ -47,6 +47,7 @@ pub struct Local {
     token: Option<Secret>,
     store: Store,
     scans: Scans,
+    kinds: KindsKept,
     board: Arc<Board>,
     bell: SyncSender<Input>,
     clock: Arc<dyn Clock>,
@@ -67,7 +68,8 @@ impl Local {
     ) -> Local {
         let hosts = origins.iter().map(Origin::host).collect();
         let (token, started) = (None, clock.tick());
-        let (scans, snapshots) = (Scans::default(), Mutex::default());
+        let (scans, kinds) = (Scans::default(), KindsKept::default());
+        let snapshots = Mutex::default();
         Local {
             modules,
             hosts,
@@ -75,6 +77,7 @@ impl Local {
             token,
             store,
             scans,
+            kinds,
             board,
             bell,
             clock,
@@ -210,9 +213,10 @@ impl Local {
         let report = self.board.report();
         let (scans, clock) = (&self.scans, &*self.clock);
         let now = clock.tick();
-        let reads = Reads { store: &self.store, report: &report, scans, clock, now };
+        let (store, kinds, report) = (&self.store, &self.kinds, &*report);
+        let reads = Reads { store, report, scans, kinds, clock, now };
         let ask = || drop(self.bell.try_send(Input::NewerProofAsked(module.clone())));
-        match freshness::take(&mut parameters, asked, &module, &report, now, ask) {
+        match freshness::take(&mut parameters, asked, &module, report, now, ask) {
             Ok(None) => reads.answer(&module, &path[1..], parameters, asked),
             Ok(Some(stale)) => reads.marked(stale, &module),
             Err(bad) => reads.marked(bad_parameter(&bad), &module),

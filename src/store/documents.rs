@@ -70,6 +70,11 @@ impl Store {
         Ok(None)
     }
 
+    /// When (upstream) the document that is kept was read: another edition has another time.
+    pub fn document_read(&self, name: &DocumentName) -> Result<Option<UpstreamTime>, StoreError> {
+        Ok(self.document_head(name)?.map(|head| head.read))
+    }
+
     fn document_head(&self, name: &DocumentName) -> Result<Option<DocumentHead>, StoreError> {
         self.plain(&Key::Document(name.clone(), 0))
     }

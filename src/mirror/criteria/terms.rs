@@ -178,7 +178,7 @@ impl Lookup {
         self.0.iter()
     }
 
-    fn join(&mut self, other: Lookup) {
+    pub(in crate::mirror) fn join(&mut self, other: Lookup) {
         for (field, mut terms) in other.0 {
             self.0.entry(field).or_default().append(&mut terms);
         }

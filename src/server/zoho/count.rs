@@ -5,7 +5,6 @@ use super::super::query::Parameters;
 use super::super::reply::Reply;
 use super::Reads;
 use super::refusal::NoRead;
-use super::search::take_search;
 use crate::mirror::record::ModuleName;
 
 impl Reads<'_> {
@@ -15,7 +14,7 @@ impl Reads<'_> {
         module: &ModuleName,
         mut parameters: Parameters,
     ) -> Result<Reply, NoRead> {
-        let search = take_search(&mut parameters)?;
+        let search = self.take_search(module, &mut parameters)?;
         parameters.finish()?;
         match search {
             Some(search) => self.count_found(module, &search),

@@ -3,14 +3,15 @@
 //!
 //! `record` one by its id · `list` a page of a module · `search` what meets a condition · `deleted`
 //! what is gone · `count` how many there are. `page` says which part of a list is wanted, `pick`
-//! finds it, `scans` keeps those who have to look through a whole module from blocking the others,
-//! `refusal` says no as upstream says it.
+//! finds it, `kinds` says which fields are e-mails, `scans` keeps those who have to look through a
+//! whole module from blocking the others, `refusal` says no as upstream says it.
 //!
 //! Every version from v2 to v8 is answered alike. A reply is written from the stored text: a
 //! record's JSON is not read again unless some of its fields are asked for.
 
 mod count;
 mod deleted;
+mod kinds;
 mod list;
 mod page;
 mod pick;
@@ -33,6 +34,7 @@ use super::freshness;
 use super::query::{BadParameter, Parameters};
 use super::reply::Reply;
 
+pub(super) use kinds::KindsKept;
 pub(super) use refusal::{NoRead, bad_parameter};
 pub(super) use scans::Scans;
 
@@ -44,6 +46,7 @@ pub(super) struct Reads<'a> {
     pub(super) store: &'a Store,
     pub(super) report: &'a Report,
     pub(super) scans: &'a Scans,
+    pub(super) kinds: &'a KindsKept,
     pub(super) clock: &'a dyn Clock,
     /// Our clock when the question came.
     pub(super) now: Tick,

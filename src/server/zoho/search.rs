@@ -34,7 +34,8 @@ impl Reads<'_> {
         take_converted(&mut parameters)?;
         let order = Order::take(&mut parameters, self.is_unstamped(module))?;
         let place = Place::take_numbered(&mut parameters, order)?;
-        let search = take_search(&mut parameters)?.ok_or(NoRead::Missing(&QUESTIONS))?;
+        let search = self.take_search(module, &mut parameters)?;
+        let search = search.ok_or(NoRead::Missing(&QUESTIONS))?;
         parameters.finish()?;
 
         let candidates = self.candidates(module, &search)?;
@@ -91,25 +92,29 @@ impl Reads<'_> {
             None => Candidates::All,
         })
     }
-}
 
-/// Takes the one question that is asked; `None` when there is none.
-pub(super) fn take_search(parameters: &mut Parameters) -> Result<Option<Search>, NoRead> {
-    let asked = QUESTIONS.map(|name| (name, parameters.take(name)));
-    let mut given = asked.into_iter().filter_map(|(name, text)| Some((name, text?)));
-    let Some((name, text)) = given.next() else { return Ok(None) };
-    let others: Vec<&'static str> = given.map(|(name, _)| name).collect();
-    if !others.is_empty() {
-        return Err(NoRead::Ambiguous([vec![name], others].concat()));
+    /// Takes the one question that is asked; `None` when there is none.
+    pub(super) fn take_search(
+        &self,
+        module: &ModuleName,
+        parameters: &mut Parameters,
+    ) -> Result<Option<Search>, NoRead> {
+        let asked = QUESTIONS.map(|name| (name, parameters.take(name)));
+        let mut given = asked.into_iter().filter_map(|(name, text)| Some((name, text?)));
+        let Some((name, text)) = given.next() else { return Ok(None) };
+        let others: Vec<&'static str> = given.map(|(name, _)| name).collect();
+        if !others.is_empty() {
+            return Err(NoRead::Ambiguous([vec![name], others].concat()));
+        }
+        let bad = |why: Unsearchable| NoRead::Bad(BadParameter::new(name, why.to_string()));
+        let kinds = || self.kinds.of(self.store, module);
+        Ok(Some(match name {
+            "email" => Search::Email(Address::parse(&text).map_err(bad)?, kinds()?.emails.clone()),
+            "phone" => Search::Phone(Number::parse(&text).map_err(bad)?, kinds()?.phones.clone()),
+            "word" => Search::Words(Words::parse(&text).map_err(bad)?),
+            _ => Search::Criteria(Criteria::parse(&text).map_err(NoRead::Criteria)?),
+        }))
     }
-    let bad = |why: Unsearchable| NoRead::Bad(BadParameter::new(name, why.to_string()));
-    let search = match name {
-        "email" => Address::parse(&text).map(Search::Email).map_err(bad)?,
-        "phone" => Number::parse(&text).map(Search::Phone).map_err(bad)?,
-        "word" => Words::parse(&text).map(Search::Words).map_err(bad)?,
-        _ => Search::Criteria(Criteria::parse(&text).map_err(NoRead::Criteria)?),
-    };
-    Ok(Some(search))
 }
 
 /// Says how the records were found.

@@ -166,6 +166,11 @@ impl Module {
 
     pub(super) fn define(&mut self, name: &str, data_type: &str, whole_only: bool) {
         if self.field(name).is_none() {
+            let data_type = match data_type {
+                "text" if name.contains("Email") => "email",
+                "text" if name.contains("Phone") => "phone",
+                other => other,
+            };
             let (name, data_type) = (name.to_owned(), data_type.to_owned());
             self.fields.push(Field { name, data_type, whole_only });
         }
