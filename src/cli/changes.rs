@@ -103,7 +103,8 @@ fn from_daemon(
             Some(reply) if reply.status == 200 => reply,
             reply if wanted.follow && reply.as_ref().is_none_or(|reply| reply.status == 503) => {
                 if !std::mem::replace(&mut is_away, true) {
-                    eprintln!("crmirror: the daemon does not answer; trying again");
+                    let why = reply.map_or_else(|| daemon.absent(), |reply| refused(&reply));
+                    eprintln!("crmirror: {why}; trying again");
                 }
                 thread::sleep(PAUSE);
                 continue;

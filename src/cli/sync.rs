@@ -13,6 +13,7 @@ use crate::mirror::time::UpstreamTime;
 
 use super::client::{Daemon, refused};
 use super::print;
+use super::source::is_mirrored;
 use super::status::{ask, module_table};
 use super::terminal_width;
 
@@ -30,6 +31,9 @@ pub(super) fn run(
     wait: bool,
     json: bool,
 ) -> Result<(), Failure> {
+    if let Some(module) = module {
+        is_mirrored(config, module)?;
+    }
     let daemon = Daemon::of(config)?;
     let before = if wait { Some(ask(&daemon)?) } else { None };
     let asked = module.map(|module| format!("&module={module}")).unwrap_or_default();

@@ -9,8 +9,11 @@ mod told;
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::again::{Again, Mode, Round};
 use super::asked::Asked;
+use super::metadata::not_mirrored;
 use super::query::{BadParameter, Parameters};
 use super::reply::Reply;
 use crate::mirror::record::{ChangeKind, Entry, ModuleName, RecordId};
@@ -65,8 +68,7 @@ pub(super) fn changes(
 ) -> Result<Reply, BadParameter> {
     let wish = Wish::take(parameters, asked)?;
     if wish.module.as_ref().is_some_and(|module| !modules.contains(module)) {
-        let message = "the module is not mirrored here; the configuration lists those that are";
-        return Ok(Reply::error(400, "INVALID_MODULE", message));
+        return Ok(not_mirrored());
     }
     let round = Round::of(asked);
     // Not above what is told of: whoever goes on from it is to miss nothing.
@@ -93,14 +95,10 @@ pub(super) fn changes(
 
 /// What a reader is told whom the kept changes do not bring up to date.
 fn too_old(store: &Store) -> Reply {
-    let body = serde_json::json!({
-        "code": "TOO_OLD",
-        "details": { "oldest": store.beginning() + 1, "generation": store.generation() },
-        "message": "changes after 'since' are not kept, or it is of another store: note the \
-                    sequence of /status, read the records anew, then go on from that sequence",
-        "status": "error",
-    });
-    Reply::json(410, body.to_string())
+    let details = json!({ "oldest": store.beginning() + 1, "generation": store.generation() });
+    let message = "changes after 'since' are not kept, or it is of another store: note the \
+                   sequence of /status, read the records anew, then go on from that sequence";
+    Reply::detailed(410, "TOO_OLD", details, message)
 }
 
 impl Wish {

@@ -63,13 +63,9 @@ pub(super) fn take(
 fn stale(age: Option<Duration>, through: Option<UpstreamTime>, upstream: &str) -> Reply {
     let seconds = age.map(|age| age.as_secs());
     let told = seconds.map_or("of unknown age".to_owned(), |age| format!("{age} seconds old"));
-    let body = json!({
-        "code": "STALE",
-        "details": { "age": seconds, "complete_through": through, "upstream": upstream },
-        "message": format!("the copy is {told}, and no newer one can be had now"),
-        "status": "error",
-    });
-    Reply::json(503, body.to_string()).with("Retry-After", RETRY_AFTER)
+    let details = json!({ "age": seconds, "complete_through": through, "upstream": upstream });
+    let message = format!("the copy is {told}, and no newer one can be had now");
+    Reply::detailed(503, "STALE", details, &message).with("Retry-After", RETRY_AFTER)
 }
 
 /// How long ago the copy was proved complete; `None` when that is not known.

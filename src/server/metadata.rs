@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use crate::mirror::document::{Document, DocumentName};
 use crate::mirror::record::ModuleName;
@@ -154,11 +154,6 @@ fn bad(name: &str, why: &str) -> Reply {
 
 /// The refusal of a request that lacks a parameter, as upstream has it (facts §4.10).
 fn missing(name: &str) -> Reply {
-    let body = serde_json::json!({
-        "code": "REQUIRED_PARAM_MISSING",
-        "details": { "param": name },
-        "message": "One of the expected parameter is missing",
-        "status": "error",
-    });
-    Reply::json(400, body.to_string())
+    let message = "One of the expected parameter is missing";
+    Reply::detailed(400, "REQUIRED_PARAM_MISSING", json!({ "param": name }), message)
 }

@@ -3,7 +3,7 @@
 //! Whoever answers says what is meant; framing, `Connection` and the bytes on the wire are the
 //! gate's. A header value cannot end its line, whatever went into it.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::again::Again;
 use crate::store::Durable;
@@ -37,7 +37,12 @@ impl Reply {
 
     /// An error in the shape of upstream's own (facts §4.10), so that its SDKs understand it.
     pub fn error(status: u16, code: &str, message: &str) -> Reply {
-        let body = json!({"code": code, "details": {}, "message": message, "status": "error"});
+        Reply::detailed(status, code, json!({}), message)
+    }
+
+    /// The same with what a program can know of it, as an object.
+    pub fn detailed(status: u16, code: &str, details: Value, message: &str) -> Reply {
+        let body = json!({"code": code, "details": details, "message": message, "status": "error"});
         Reply::json(status, body.to_string())
     }
 

@@ -45,14 +45,11 @@ impl Reads<'_> {
         let order = place.order;
         let mut best = Best::of(place);
         match candidates {
-            Candidates::Ids(ids) => {
-                for id in ids {
-                    let Some(record) = self.live(module, *id)? else { continue };
-                    if filter(record.modified(), record.json()) {
-                        best.offer(order.rank_of(&record));
-                    }
+            Candidates::Ids(ids) => self.look_at(module, ids, &mut |record| {
+                if filter(record.modified(), record.json()) {
+                    best.offer(order.rank_of(record));
                 }
-            }
+            })?,
             Candidates::All => {
                 // In this order the first rows that are met are the best.
                 let is_walked = order == Order { by: SortBy::Id, descending: true };

@@ -108,6 +108,5 @@ pub(in crate::server) fn bad_parameter(bad: &BadParameter) -> Reply {
 }
 
 fn refuse(code: &str, details: Value, message: &str) -> Reply {
-    let body = json!({"code": code, "details": details, "message": message, "status": "error"});
-    Reply::json(400, body.to_string())
+    Reply::detailed(400, code, details, message)
 }

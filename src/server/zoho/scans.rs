@@ -1,15 +1,16 @@
-//! Looking through a whole module without blocking anybody else.
+//! Looking through a whole module, or a good part of it, without blocking anybody else.
 //!
 //! Whoever does it takes one of a few places, waits only briefly for one, and gives up after some
-//! seconds. Those who read by id, or a page of the list, never come here.
+//! seconds. Those who read by id, or a page of the list, need no place.
 
 use std::ops::ControlFlow;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Reads;
+use super::page::PAGE_LIMIT;
 use super::refusal::NoRead;
-use crate::mirror::record::{ModuleName, RecordId};
+use crate::mirror::record::{ModuleName, Record, RecordId};
 use crate::store::{Sight, Walked};
 
 /// Requests that look through a module at once: half of those that are answered at once.
@@ -22,6 +23,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const LOOK_LIMIT: Duration = Duration::from_secs(10);
 /// Entries between two looks at the clock: some milliseconds. They are held in memory meanwhile.
 const SLICE: usize = 512;
+/// Records that are read one by one without a place: as many as a page has.
+const FEW: usize = PAGE_LIMIT;
 
 /// The places of those who look through a module.
 #[derive(Debug, Default)]
@@ -89,6 +92,30 @@ impl Reads<'_> {
                 return Err(NoRead::TooLong);
             }
         }
+    }
+
+    /// Looks at these records, as far as they are live. Many of them, which an index may name, are
+    /// a look through a part of the module, and bounded like any other.
+    pub(super) fn look_at(
+        &self,
+        module: &ModuleName,
+        ids: &[RecordId],
+        look: &mut dyn FnMut(&Record),
+    ) -> Result<(), NoRead> {
+        let _place = match ids.len() > FEW {
+            true => Some(self.scans.enter(PATIENCE).ok_or(NoRead::Busy)?),
+            false => None,
+        };
+        let began = self.clock.tick();
+        for slice in ids.chunks(SLICE) {
+            if self.clock.tick().since(began) >= LOOK_LIMIT {
+                return Err(NoRead::TooLong);
+            }
+            for id in slice {
+                self.live(module, *id)?.iter().for_each(&mut *look);
+            }
+        }
+        Ok(())
     }
 }
 

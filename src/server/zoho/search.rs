@@ -16,8 +16,8 @@ use crate::mirror::record::ModuleName;
 use crate::mirror::search::{Address, Number, Search, Unsearchable, Words};
 use crate::store::{Sight, StoreError};
 
-/// Records that are read one by one, since an index names them. It is not bounded in time as a look
-/// through the module is, and beyond this number no quicker.
+/// Records that are read one by one, since an index names them. Beyond this number it is no quicker
+/// than a look through the module.
 const CANDIDATES_LIMIT: usize = 10_000;
 
 /// The parameters of which a search takes one.
@@ -63,12 +63,9 @@ impl Reads<'_> {
         let candidates = self.candidates(module, search)?;
         let mut count = 0_u64;
         match &candidates {
-            Candidates::Ids(ids) => {
-                for id in ids {
-                    let record = self.live(module, *id)?;
-                    count += u64::from(record.is_some_and(|it| search.matches(it.json())));
-                }
-            }
+            Candidates::Ids(ids) => self.look_at(module, ids, &mut |record| {
+                count += u64::from(search.matches(record.json()));
+            })?,
             Candidates::All => self.look_through(module, None, &mut |_, sight| {
                 if let Sight::Live { json, .. } = sight {
                     count += u64::from(search.matches(json));
