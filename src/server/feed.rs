@@ -14,7 +14,7 @@ use serde_json::json;
 use super::again::{Again, Mode, Round};
 use super::asked::Asked;
 use super::metadata::not_mirrored;
-use super::query::{BadParameter, Parameters};
+use super::query::{BadParameter, Parameters, whole_number};
 use super::reply::Reply;
 use crate::mirror::record::{ChangeKind, Entry, ModuleName, RecordId};
 use crate::store::{Change, Store, StoreError};
@@ -229,9 +229,9 @@ impl Since {
         match text {
             None => Ok(Since::Oldest),
             Some("now") => Ok(Since::Now),
-            Some(number) => match number.parse() {
-                Ok(number) => Ok(Since::After(number)),
-                Err(_) => Err(BadParameter::new(name, "is a sequence: a whole number, or now")),
+            Some(number) => match whole_number(number) {
+                Some(number) => Ok(Since::After(number)),
+                None => Err(BadParameter::new(name, "is a sequence: a whole number, or now")),
             },
         }
     }

@@ -4,7 +4,7 @@
 //! what it does anyway, or to close its channel. No question leads to a request upstream by itself.
 
 use std::sync::mpsc::{SyncSender, TrySendError};
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex, OnceLock, TryLockError};
 
 use serde_json::json;
 
@@ -23,6 +23,7 @@ use super::explain;
 use super::metadata::{Metadata, not_mirrored};
 use super::metrics;
 use super::oauth;
+use super::openapi;
 use super::page;
 use super::query::{BadParameter, Parameters, Target};
 use super::reply::Reply;
@@ -54,6 +55,8 @@ pub struct Local {
     started: Tick,
     /// Held while a snapshot is taken that somebody asked for.
     snapshots: Mutex<()>,
+    /// This interface's description, once somebody has asked for it.
+    description: OnceLock<String>,
 }
 
 impl Local {
@@ -83,6 +86,7 @@ impl Local {
             clock,
             started,
             snapshots,
+            description: OnceLock::new(),
         }
     }
 
@@ -161,6 +165,10 @@ impl Local {
                 metrics::metrics(&self.store, &self.board, self.started, self.clock.tick())
             }),
             ("GET" | "HEAD", [""]) => self.plain(parameters, page::page),
+            ("GET" | "HEAD", ["openapi.json"]) => self.plain(parameters, || {
+                let text = self.description.get_or_init(|| openapi::document(&self.modules));
+                Reply::json(200, text.as_str())
+            }),
             ("GET" | "HEAD", ["changes"]) => {
                 let changes = feed::changes(&self.store, &self.modules, parameters, asked);
                 changes.unwrap_or_else(|bad| bad_parameter(&bad))
@@ -169,7 +177,7 @@ impl Local {
             ("POST", ["channel"]) => self.command(asked, || self.channel(parameters)),
             ("POST", ["snapshot"]) => self.command(asked, || self.snapshot(parameters)),
             (_, ["status" | "healthz" | "readyz" | "metrics" | "changes" | ""])
-            | (_, ["explain", _, _]) => method_not_allowed("GET"),
+            | (_, ["explain", _, _] | ["openapi.json"]) => method_not_allowed("GET"),
             ("POST", ["oauth", "v2", "token"]) => {
                 let granted = oauth::grant(asked, parameters, self.token.as_ref());
                 granted.unwrap_or_else(|bad| bad_parameter(&bad))

@@ -21,6 +21,7 @@ mod metadata;
 pub mod meters;
 mod metrics;
 mod oauth;
+mod openapi;
 mod page;
 mod process;
 mod query;

@@ -3,6 +3,7 @@
 //! A parameter that nobody reads is an error, not a wish ignored.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 /// Longest value of a parameter: a list of a hundred ids is below 2,000 bytes.
 const VALUE_LIMIT: usize = 8 << 10;
@@ -89,7 +90,7 @@ impl Parameters {
         bounds: std::ops::RangeInclusive<usize>,
     ) -> Result<Option<usize>, BadParameter> {
         let Some(text) = self.take(name) else { return Ok(None) };
-        let number = text.parse().ok().filter(|number| bounds.contains(number));
+        let number = whole_number(&text).filter(|number| bounds.contains(number));
         let why = || format!("is a whole number from {} to {}", bounds.start(), bounds.end());
         number.map(Some).ok_or_else(|| BadParameter::new(name, why()))
     }
@@ -123,6 +124,11 @@ impl Parameters {
             None => Ok(()),
         }
     }
+}
+
+/// A whole number as its digits alone: Rust would read a plus sign before them too.
+pub(super) fn whole_number<T: FromStr>(text: &str) -> Option<T> {
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -168,7 +174,9 @@ mod tests {
             check(&format!("/?{}", (0..40).map(|n| format!("{n}=1&")).collect::<String>()))
                 .is_err()
         );
-        let mut target = Target::parse("/?page=0").unwrap();
-        assert!(target.parameters.take_number("page", 1..=10).is_err());
+        for bad in ["0", "11", "", "x", "-1", "1.0", "%2B5", " 5", "5e0"] {
+            let mut target = Target::parse(&format!("/?page={bad}")).unwrap();
+            assert!(target.parameters.take_number("page", 1..=10).is_err(), "{bad}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::again::{Again, Mode, Round};
 use super::asked::Asked;
-use super::query::{BadParameter, Parameters};
+use super::query::{BadParameter, Parameters, whole_number};
 use super::reply::Reply;
 use crate::store::Store;
 
@@ -20,10 +20,10 @@ pub(super) fn take(
     store: &Store,
     asked: &Asked,
 ) -> Result<Option<Reply>, BadParameter> {
-    let wanted = match parameters.take("wait_for").map(|text| text.parse::<u64>()) {
+    let wanted = match parameters.take("wait_for").map(|text| whole_number::<u64>(&text)) {
         None => return Ok(None),
-        Some(Ok(wanted)) => wanted,
-        Some(Err(_)) => return Err(BadParameter::new("wait_for", "is a sequence: a whole number")),
+        Some(Some(wanted)) => wanted,
+        Some(None) => return Err(BadParameter::new("wait_for", "is a sequence: a whole number")),
     };
     let last = store.last_sequence();
     if last >= wanted {

@@ -11,6 +11,7 @@
 //! - `commands`, `exits`: the command line.
 //! - `metadata`: modules, fields, organisation, user, and tokens. `sdk`: Zoho's own clients.
 //! - `freshness`: how old what is read may be.
+//! - `openapi`: every operation as it is described.
 //! - `feed`: what changed, and what changes next. `live`: many who live on it.
 //! - `explain`: how a record came here. `export`: for other programs. `seed`: for another device.
 //! - `front_door`: proxies and certificates. `readers`: tokens, sockets, pages, deaf readers.
@@ -45,6 +46,7 @@ mod live;
 mod main_road;
 mod metadata;
 mod no_reads;
+mod openapi;
 mod page;
 mod paging;
 mod readers;

@@ -50,7 +50,7 @@ fn blocks(language: &str) -> Vec<String> {
 }
 
 /// The rows of the table whose titles begin so, each row as its cells.
-fn table(titles: &str) -> Vec<Vec<String>> {
+pub(crate) fn table(titles: &str) -> Vec<Vec<String>> {
     let readme = readme();
     let (_, rest) = readme.split_once(titles).unwrap_or_else(|| panic!("no table '{titles}'"));
     let rows = rest.lines().skip(2).map(str::trim).take_while(|line| line.starts_with('|'));
@@ -64,7 +64,7 @@ fn table(titles: &str) -> Vec<Vec<String>> {
 }
 
 /// What stands in the code marks of a cell.
-fn marked(cell: &str) -> Vec<&str> {
+pub(crate) fn marked(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }
 

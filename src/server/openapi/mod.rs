@@ -1,0 +1,85 @@
+//! `GET /openapi.json`: the local interface for programs that write clients, and for those that try
+//! them.
+//!
+//! The description is written by hand, so that it says what is promised and not what happens to be
+//! the case; tests hold every operation of it against the daemon. Only the release and the mirrored
+//! modules are filled in.
+
+use crate::mirror::record::ModuleName;
+
+/// The whole of it, with places for what the program knows and for its parts.
+const DOCUMENT: &str = include_str!("openapi.json");
+/// The routes, in the order in which a reader meets them.
+const PATHS: [&str; 3] = [
+    include_str!("paths/records.json"),
+    include_str!("paths/metadata.json"),
+    include_str!("paths/daemon.json"),
+];
+/// The parts: each stands where its name does, in marks of its own.
+const PARTS: [(&str, &str); 4] = [
+    ("parameters", include_str!("parameters.json")),
+    ("headers", include_str!("headers.json")),
+    ("responses", include_str!("responses.json")),
+    ("schemas", include_str!("schemas.json")),
+];
+
+/// The description of an interface that shows these modules.
+pub(super) fn document(modules: &[ModuleName]) -> String {
+    let mut document = DOCUMENT.replace("\"{{paths}}\"", &joined(&PATHS));
+    for (name, part) in PARTS {
+        document = document.replace(&format!("\"{{{{{name}}}}}\""), part);
+    }
+    let names: Vec<String> = modules.iter().map(|module| format!("\"{module}\"")).collect();
+    let document = document
+        .replace("\"{{module}}\"", &names.join(", "))
+        .replace("{{version}}", env!("CARGO_PKG_VERSION"));
+    // Indented for those who read the source; no text in it goes over several lines.
+    document.lines().map(str::trim_start).collect()
+}
+
+/// The members of these objects in one object.
+fn joined(objects: &[&str]) -> String {
+    let inside = |object: &&str| {
+        let members = object.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+        members.expect("a part of the description is an object").trim().to_owned()
+    };
+    format!("{{{}}}", objects.iter().map(inside).collect::<Vec<_>>().join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn parsed(modules: &[&str]) -> Value {
+        let modules: Vec<_> = modules.iter().map(|name| ModuleName::parse(name).unwrap()).collect();
+        serde_json::from_str(&document(&modules)).unwrap()
+    }
+
+    #[test]
+    fn the_release_and_the_modules_are_filled_in() {
+        let document = parsed(&["Leads", "Price_Books"]);
+        assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+        let module = &document["components"]["schemas"]["Module"];
+        assert_eq!(module["enum"], json!(["Leads", "Price_Books"]));
+        assert!(!document.to_string().contains("{{"), "a place was left empty");
+    }
+
+    #[test]
+    fn what_is_referred_to_is_there_and_what_is_there_is_referred_to() {
+        let document = parsed(&["Leads"]);
+        let text = document.to_string();
+        for (kind, parts) in document["components"].as_object().unwrap() {
+            for name in parts.as_object().unwrap().keys() {
+                let target = format!("\"#/components/{kind}/{name}\"");
+                let is_scheme = kind == "securitySchemes";
+                assert!(is_scheme || text.contains(&target), "nobody refers to {target}");
+            }
+        }
+        for part in text.split("\"$ref\":\"").skip(1) {
+            let target = part.split('"').next().unwrap();
+            let pointer = target.strip_prefix('#').unwrap();
+            assert!(document.pointer(pointer).is_some(), "{target} is not there");
+        }
+    }
+}
