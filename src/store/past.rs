@@ -204,9 +204,15 @@ impl Iterator for Past<'_> {
         let pairs = self.pairs.as_mut()?;
         match next(pairs, self.forward) {
             Ok(Some(Ok((key, value)))) => {
-                let edge = Bound::Excluded(key.to_vec());
                 let side = if self.forward { &mut self.lowest } else { &mut self.highest };
-                *side = edge;
+                match side {
+                    // Most steps come here, and none of them takes memory of its own.
+                    Bound::Excluded(edge) => {
+                        edge.clear();
+                        edge.extend_from_slice(&key);
+                    }
+                    Bound::Included(_) | Bound::Unbounded => *side = Bound::Excluded(key.to_vec()),
+                }
                 Some(Ok(Step::Pair(key, value)))
             }
             Ok(Some(Err(cause))) => {

@@ -8,7 +8,7 @@
 //! counted, the first of a process is logged; a damaged page has the store made anew at the next
 //! start.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::Bound::{self, Excluded, Included};
 use std::sync::atomic::Ordering;
 
@@ -45,9 +45,7 @@ impl Store {
         below: Option<RecordId>,
         limit: usize,
     ) -> Result<Vec<Record>, StoreError> {
-        let end = below.map_or(Included(LAST_ID), Excluded);
-        let range = records(module, Included(FIRST_ID), end);
-        self.run("list records", |db| self.live(Past::new(db, range, false), limit))
+        self.live_page(module, below, true, 0, limit)
     }
 
     /// Live records with ids above `above` (all of the module for `None`), from the lowest up, at
@@ -58,9 +56,25 @@ impl Store {
         above: Option<RecordId>,
         limit: usize,
     ) -> Result<Vec<Record>, StoreError> {
-        let start = above.map_or(Included(FIRST_ID), Excluded);
-        let range = records(module, start, Included(LAST_ID));
-        self.run("list records", |db| self.live(Past::new(db, range, true), limit))
+        self.live_page(module, above, false, 0, limit)
+    }
+
+    /// Live records from beyond an id (from the end of the module for `None`), at most `limit`,
+    /// behind so many that are `skipped`: those are counted and not copied.
+    pub fn live_page(
+        &self,
+        module: &ModuleName,
+        beyond: Option<RecordId>,
+        descending: bool,
+        skipped: usize,
+        limit: usize,
+    ) -> Result<Vec<Record>, StoreError> {
+        let range = match descending {
+            true => (Included(FIRST_ID), beyond.map_or(Included(LAST_ID), Excluded)),
+            false => (beyond.map_or(Included(FIRST_ID), Excluded), Included(LAST_ID)),
+        };
+        let range = records(module, range.0, range.1);
+        self.run("list records", |db| self.live(Past::new(db, range, !descending), skipped, limit))
     }
 
     /// Ids of live records above `after` (from the lowest for `None`) up to and with `through`,
@@ -203,9 +217,15 @@ impl Store {
         })
     }
 
-    fn live(&self, pairs: Past<'_>, limit: usize) -> sled::Result<Vec<Record>> {
+    fn live(&self, pairs: Past<'_>, skipped: usize, limit: usize) -> sled::Result<Vec<Record>> {
+        let to_skip = Cell::new(skipped);
         self.collect(pairs, limit, |key, value| {
             let id = keys::id_at_end(key).ok_or(Damage::Content)?;
+            if to_skip.get() > 0 {
+                let is_live = values::is_live(key, value)?;
+                to_skip.set(to_skip.get() - usize::from(is_live));
+                return Ok(None);
+            }
             Ok(match values::read_entry(key, id, value)?.entry {
                 Entry::Live(record) => Some(record),
                 Entry::Tombstone { .. } => None,

@@ -22,10 +22,16 @@ mod sim;
 mod acks;
 #[path = "bench/agent.rs"]
 mod agent;
+#[path = "bench/beside.rs"]
+mod beside;
 #[path = "bench/bootstrap.rs"]
 mod bootstrap;
+#[path = "bench/feed.rs"]
+mod feed;
 #[path = "bench/figures.rs"]
 mod figures;
+#[path = "bench/flash.rs"]
+mod flash;
 mod home;
 #[path = "bench/lag.rs"]
 mod lag;
@@ -62,17 +68,20 @@ mod converge {
 use figures::Table;
 
 const HELP: &str = "\
-Measures the agent against a simulated upstream; about a minute and a half for all.
+Measures the agent against a simulated upstream; some ten minutes for all.
 
 Usage: cargo run --release --example bench -- [--quick] [WORKLOAD...]
 
 Workloads:
   acks        callbacks acknowledged per second, at 1, 8 and 64 callers
   lag         from a callback's answer until the change can be read
-  reads       reads per second, by id and by page
+  feed        from a callback's answer until readers of /changes have it, 1, 8 and 32 of them
+  reads       reads and searches per second of 100,000 records, by 1, 8 and 32 readers
+  beside      whether readers slow the acknowledgement of callbacks
   bootstrap   records per second the first time a module is mirrored
   rest        memory, threads and writes when nothing happens
   day         what a quiet day costs upstream and the card
+  flash       bytes written for each change, alone and among many
   wear        disk against data, while the same records are updated; a minute more for a million
 
 Options:
@@ -86,13 +95,16 @@ Each figure is the median of three repetitions; the spread is from the least to 
 /// A workload's name and what it does.
 type Workload = (&'static str, fn(&Bench) -> io::Result<Table>);
 
-const WORKLOADS: [Workload; 7] = [
+const WORKLOADS: [Workload; 10] = [
     ("acks", acks::run),
     ("lag", lag::run),
+    ("feed", feed::run),
     ("reads", reads::run),
+    ("beside", beside::run),
     ("bootstrap", bootstrap::run),
     ("rest", bootstrap::rest),
     ("day", converge::day::run),
+    ("flash", flash::run),
     ("wear", wear::run),
 ];
 
@@ -129,6 +141,11 @@ impl Bench {
             settle,
             rest,
         }
+    }
+
+    /// Records of a mirror that is full: 100,000, when nobody is in a hurry.
+    fn many(&self) -> usize {
+        self.records * 5
     }
 
     fn quick(self) -> Bench {

@@ -23,6 +23,10 @@ pub(crate) struct Wishes<'a> {
     pub(crate) catch_up_every: &'a str,
     /// The ceiling on credits: a simulator costs nothing, and is asked more often than upstream.
     pub(crate) credits_per_day: u32,
+    /// Whether local programs can also read by [`Home::socket`].
+    pub(crate) socket: bool,
+    /// Fields that each module is searched by.
+    pub(crate) index: &'a [&'a str],
 }
 
 /// A directory for an agent, and its addresses.
@@ -63,6 +67,11 @@ impl Home {
         self.directory.join("store")
     }
 
+    /// The Unix socket for local programs, where one is wished for.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.join("local.sock")
+    }
+
     /// Writes configuration and credentials for an upstream at `origin`.
     pub(crate) fn furnish(&self, origin: &str, wishes: &Wishes<'_>) -> io::Result<()> {
         let credentials = serde_json::json!({
@@ -70,6 +79,12 @@ impl Home {
         });
         let path = self.directory.join("credentials.json");
         write_private(&path, &format!("{credentials:#}\n"))?;
+        let socket = match wishes.socket {
+            true => {
+                format!("socket = {}\n", serde_json::Value::from(self.socket().to_string_lossy()))
+            }
+            false => String::new(),
+        };
         let mut text = format!(
             "# Written by an example: upstream is a simulator on this machine.\n\
              [upstream]\n\
@@ -83,6 +98,7 @@ impl Home {
              listen = \"{}\"\n\
              [local]\n\
              listen = \"{}\"\n\
+             {}\
              [store]\n\
              path = {}\n\
              [catch_up]\n\
@@ -91,12 +107,16 @@ impl Home {
             wishes.lifetime,
             self.callbacks,
             self.local,
+            socket,
             serde_json::Value::from(self.store().to_string_lossy()),
             wishes.catch_up_every,
             wishes.credits_per_day,
         );
         for module in wishes.modules {
-            text.push_str(&format!("[[module]]\nname = \"{module}\"\n"));
+            text.push_str(&format!(
+                "[[module]]\nname = \"{module}\"\nindex = {:?}\n",
+                wishes.index
+            ));
         }
         fs::write(self.configuration(), text)
     }

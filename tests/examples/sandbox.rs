@@ -97,6 +97,8 @@ fn run(options: &Options) -> Result<(), Failure> {
         lifetime: LIFETIME,
         catch_up_every: CATCH_UP_EVERY,
         credits_per_day: CREDITS_PER_DAY,
+        socket: false,
+        index: &[],
     };
     home.furnish(&loopback.origin(), &wishes).map_err(broken)?;
     let config = Config::load(&home.configuration())?;

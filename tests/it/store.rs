@@ -124,6 +124,12 @@ impl Model {
         let below = |record: &&Record| bound.is_none_or(|bound| record.id() < bound);
         let below: Vec<_> = live.iter().rev().filter(below).take(limit).cloned().collect();
         assert_eq!(store.live_below(module, bound, limit).unwrap(), below, "below {bound:?}");
+        let skipped = random.usize(..=limit);
+        for (descending, all) in [(false, &above), (true, &below)] {
+            let page = store.live_page(module, bound, descending, skipped, limit - skipped);
+            let rest = &all[skipped.min(all.len())..];
+            assert_eq!(page.unwrap(), rest, "{skipped} beyond {bound:?}");
+        }
         let through = any_id(random);
         let within = |id: &RecordId| Some(*id) > bound && *id <= through;
         let ids: Vec<_> = live.iter().map(Record::id).filter(within).take(limit).collect();

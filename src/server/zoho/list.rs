@@ -71,11 +71,8 @@ impl Reads<'_> {
     /// The page in the order of ids, read where it lies.
     fn by_id(&self, module: &ModuleName, place: &Place) -> Result<Page, StoreError> {
         let from = place.after.map(|rank| place.order.id(rank));
-        let wanted = place.needed();
-        let records = match place.order.descending {
-            true => self.store.live_below(module, from, wanted)?,
-            false => self.store.live_above(module, from, wanted)?,
-        };
+        let (down, skipped) = (place.order.descending, place.skipped());
+        let records = self.store.live_page(module, from, down, skipped, place.per_page + 1)?;
         Ok(page_of(records, place))
     }
 
@@ -114,6 +111,7 @@ impl Reads<'_> {
             records.retain(|record| Some(place.order.rank(0, record.id())) > place.after);
             records.truncate(place.needed());
         }
+        records.drain(..place.skipped().min(records.len()));
         Ok(Some(Some(page_of(records, place))))
     }
 
@@ -139,11 +137,10 @@ impl Reads<'_> {
     }
 }
 
-/// The page among the rows that show it, which are in order from where it counts.
-fn page_of(records: Vec<Record>, place: &Place) -> Page {
-    let more = records.len() == place.needed();
-    let page = records.into_iter().skip(place.skipped()).take(place.per_page);
-    let page: Vec<Record> = page.collect();
+/// The page, from its first row on, and one row more if there is one.
+fn page_of(mut page: Vec<Record>, place: &Place) -> Page {
+    let more = page.len() > place.per_page;
+    page.truncate(place.per_page);
     let last = page.last().filter(|_| more).map(|last| place.order.rank_of(last));
     (page, last)
 }

@@ -40,6 +40,8 @@ pub(super) use scans::Scans;
 
 /// Fields that one request may name: more than a module has. Upstream takes 50 (facts §4.2).
 const FIELDS_LIMIT: usize = 500;
+/// Bytes of a body around its records, mostly: it then grows in one piece.
+const AROUND: usize = 512;
 
 /// What reads answer from.
 pub(super) struct Reads<'a> {
@@ -160,7 +162,9 @@ fn body(
     fields: Option<&[FieldName]>,
     info: Option<serde_json::Value>,
 ) -> String {
-    let mut body = String::from("{\"data\":[");
+    let size: usize = records.iter().map(|record| record.json().len() + 1).sum();
+    let mut body = String::with_capacity(size + AROUND);
+    body.push_str("{\"data\":[");
     for (number, record) in records.iter().enumerate() {
         if number > 0 {
             body.push(',');

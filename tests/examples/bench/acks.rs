@@ -11,8 +11,7 @@ use super::figures::{Figure, Sample, Table};
 use super::home::{CALLBACK_PATH, lock};
 use super::load::Load;
 use super::machine::Disk;
-use super::sim::data;
-use super::wire::post;
+use super::wire::{Door, post};
 
 const RECORDS: usize = 2_000;
 const RECORD_BYTES: usize = 500;
@@ -26,19 +25,8 @@ struct Repetition {
 }
 
 pub(crate) fn run(bench: &Bench) -> io::Result<Table> {
-    let mut ids = Vec::new();
-    let mut stage = Stage::new(bench, |upstream| {
-        ids = data::bulky(upstream, "Leads", RECORDS, RECORD_BYTES);
-    })?;
-    stage.start()?;
-    stage.wait_until_ready()?;
-    let bodies: Vec<String> = {
-        let mut upstream = lock(&stage.upstream);
-        for &id in &ids {
-            upstream.edit("Leads", id, &[("Phone", "\"1\"")]);
-        }
-        upstream.take_callbacks().into_iter().map(|callback| callback.body).collect()
-    };
+    let (mut stage, ids) = Stage::full(bench, RECORDS, RECORD_BYTES, &[])?;
+    let bodies = announced(&stage, &ids);
     let columns = ["callers", "acks/s", "spread", "p50 ms", "p99 ms", "flushes/ack", "KiB/ack"];
     let mut table =
         Table::new("Callbacks acknowledged (flushes and KiB: of the whole disk)", &columns);
@@ -46,8 +34,8 @@ pub(crate) fn run(bench: &Bench) -> io::Result<Table> {
         let requests: Vec<Vec<u8>> =
             bodies.iter().map(|body| post(CALLBACK_PATH, body, !kept)).collect();
         for callers in [1, 8, 64] {
-            let address = stage.home.callbacks;
-            let load = Load { address, requests: &requests, callers, kept, span: bench.span };
+            let door = Door::Network(stage.home.callbacks);
+            let load = Load { kept, ..Load::new(door, &requests, callers, bench.span) };
             let mut repetitions = Vec::new();
             for _ in 0..bench.repetitions {
                 repetitions.push(repeat(bench, &mut stage, &load)?);
@@ -61,6 +49,15 @@ pub(crate) fn run(bench: &Bench) -> io::Result<Table> {
     table.row(row("floor: append, fdatasync", &floors?));
     stage.stop()?;
     Ok(table)
+}
+
+/// Edits these records; the bodies of the callbacks that say so.
+pub(crate) fn announced(stage: &Stage, ids: &[u64]) -> Vec<String> {
+    let mut upstream = lock(&stage.upstream);
+    for &id in ids {
+        upstream.edit("Leads", id, &[("Phone", "\"1\"")]);
+    }
+    upstream.take_callbacks().into_iter().map(|callback| callback.body).collect()
 }
 
 fn row(name: &str, repetitions: &[Repetition]) -> Vec<String> {

@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::Bench;
 use super::home::{Home, Wishes, lock};
 use super::machine::Usage;
-use super::sim::{Loopback, RealClock, Upstream};
+use super::sim::{Loopback, RealClock, Upstream, data};
 use super::wire::{Wire, get};
 
 /// The private first argument.
@@ -50,6 +50,8 @@ pub(crate) struct Stage {
     pub(crate) home: Home,
     /// From the start of its process until the agent answered its first read.
     pub(crate) first_read: Duration,
+    /// Fields by whose values the agent is to find records.
+    pub(crate) index: &'static [&'static str],
     child: Option<Child>,
 }
 
@@ -61,7 +63,28 @@ impl Stage {
         let loopback = Loopback::start(Arc::clone(&upstream));
         let home = Home::at(&bench.directory.join(format!("{:016x}", fastrand::u64(..))), true)?;
         let first_read = Duration::ZERO;
-        Ok(Stage { upstream, loopback, home, first_read, child: None })
+        Ok(Stage { upstream, loopback, home, first_read, index: &[], child: None })
+    }
+
+    /// An agent that has mirrored and indexed `records` records of `bytes` bytes, and their ids.
+    pub(crate) fn full(
+        bench: &Bench,
+        records: usize,
+        bytes: usize,
+        index: &'static [&'static str],
+    ) -> io::Result<(Stage, Vec<u64>)> {
+        let mut ids = Vec::new();
+        let fill = |upstream: &mut Upstream| ids = data::bulky(upstream, "Leads", records, bytes);
+        let mut stage = Stage::new(bench, fill)?;
+        stage.index = index;
+        stage.start()?;
+        stage.wait_until_ready()?;
+        stage.wait_for(|stage| {
+            let status = stage.status()?;
+            let indexes = status["modules"]["Leads"]["indexes"].as_object();
+            Ok(indexes.is_some_and(|all| all.values().all(|state| state == "whole")))
+        })?;
+        Ok((stage, ids))
     }
 
     /// Starts the agent, with or without a store from before; returns when it answers.
@@ -71,6 +94,8 @@ impl Stage {
             lifetime: "24h",
             catch_up_every: "15m",
             credits_per_day: CREDITS_LIMIT,
+            socket: true,
+            index: self.index,
         };
         self.home.furnish(&self.loopback.origin(), &wishes)?;
         self.home.release();
@@ -96,11 +121,7 @@ impl Stage {
 
     /// Waits until no id waits to be fetched.
     pub(crate) fn wait_until_settled(&mut self) -> io::Result<()> {
-        self.wait_for(|stage| {
-            let (_, body) = stage.ask("/status")?;
-            let status: serde_json::Value = serde_json::from_slice(&body)?;
-            Ok(status["inbox"]["waiting"] == 0)
-        })
+        self.wait_for(|stage| Ok(stage.status()?["inbox"]["waiting"] == 0))
     }
 
     /// What the agent takes.
@@ -114,6 +135,11 @@ impl Stage {
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         kill_process(pid.expect("a child has a number"), Signal::TERM)?;
         child.wait().map(drop)
+    }
+
+    /// What the agent says of itself.
+    pub(crate) fn status(&self) -> io::Result<serde_json::Value> {
+        Ok(serde_json::from_slice(&self.ask("/status")?.1)?)
     }
 
     fn ask(&self, target: &str) -> io::Result<(u16, Vec<u8>)> {

@@ -17,8 +17,6 @@ use super::wire::Wire;
 
 const RECORD_BYTES: usize = 1_500;
 const SMALL: usize = 300;
-/// So many times the records of a bootstrap are there at rest: 100,000, when nobody is in a hurry.
-const AT_REST: usize = 5;
 
 pub(crate) fn run(bench: &Bench) -> io::Result<Table> {
     let columns =
@@ -65,7 +63,7 @@ pub(crate) fn rest(bench: &Bench) -> io::Result<Table> {
         "CPU ms/min",
     ];
     let mut table = Table::new(format!("At rest, for {:.0?}", bench.rest), &columns);
-    let many = bench.records * AT_REST;
+    let many = bench.many();
     let mut stage = fill(bench, SMALL)?;
     stage.start()?;
     stage.wait_until_ready()?;

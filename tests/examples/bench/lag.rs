@@ -2,35 +2,36 @@
 //! at once.
 
 use std::io;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Bench;
 use super::agent::Stage;
 use super::figures::{Figure, Sample, Table};
 use super::home::{CALLBACK_PATH, lock};
-use super::sim::data;
 use super::wire::{Wire, get, post};
 
 const RECORDS: usize = 500;
 const RECORD_BYTES: usize = 500;
 const BURST: usize = 200;
+/// Longer than what comes after a fetch gathers for the next: each change is fetched at once.
+pub(crate) const APART: Duration = Duration::from_millis(40);
 /// A change that is not readable by then never will be.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) fn run(bench: &Bench) -> io::Result<Table> {
-    let mut ids = Vec::new();
-    let mut stage = Stage::new(bench, |upstream| {
-        ids = data::bulky(upstream, "Leads", RECORDS, RECORD_BYTES);
-    })?;
-    stage.start()?;
-    stage.wait_until_ready()?;
+    let (mut stage, ids) = Stage::full(bench, RECORDS, RECORD_BYTES, &[])?;
     let columns = ["from the answer until readable", "p50 ms", "spread", "p99 ms", "fetches"];
     let mut table = Table::new("A change becomes readable", &columns);
-    for (name, count) in [("one at a time", 1), ("200 callbacks in a burst", BURST)] {
+    let kinds = [
+        ("one now and then", bench.rounds, 1, APART),
+        ("one upon the other", bench.rounds, 1, Duration::ZERO),
+        ("200 callbacks in a burst", 1, BURST, Duration::ZERO),
+    ];
+    for (name, rounds, count, apart) in kinds {
         let mut repetitions = Vec::new();
         for _ in 0..bench.repetitions {
-            let rounds = if count == 1 { bench.rounds } else { 1 };
-            repetitions.push(repeat(&mut stage, &ids, rounds, count)?);
+            repetitions.push(repeat(&mut stage, &ids, rounds, count, apart)?);
         }
         let p50 = Figure::of(&repetitions, |(sample, _)| sample.percentile(50));
         table.row(vec![
@@ -45,12 +46,14 @@ pub(crate) fn run(bench: &Bench) -> io::Result<Table> {
     Ok(table)
 }
 
-/// Edits `count` records at once, `rounds` times. Also returns how many requests upstream got.
-fn repeat(
+/// Edits `count` records at once, `rounds` times, so far `apart`. Also returns how many requests
+/// upstream got.
+pub(crate) fn repeat(
     stage: &mut Stage,
     ids: &[u64],
     rounds: usize,
     count: usize,
+    apart: Duration,
 ) -> io::Result<(Sample, f64)> {
     let mut caller = Wire::connect(stage.home.callbacks)?;
     let mut reader = Wire::connect(stage.home.local)?;
@@ -61,18 +64,7 @@ fn repeat(
         let mark = format!("\"mark {:016x}\"", fastrand::u64(..));
         let mut answered = Vec::new();
         for &id in &ids[first..first + count] {
-            let callbacks = {
-                let mut upstream = lock(&stage.upstream);
-                upstream.edit("Leads", id, &[("Phone", &mark)]);
-                upstream.take_callbacks()
-            };
-            for callback in callbacks {
-                let status = caller.ask(&post(CALLBACK_PATH, &callback.body, false))?;
-                if status != 200 {
-                    return Err(io::Error::other(format!("a callback was answered {status}")));
-                }
-                answered.push((id, Instant::now()));
-            }
+            answered.push((id, announce(stage, &mut caller, id, &mark)?));
         }
         for (id, answered) in answered {
             let request = get(&format!("/crm/v2/Leads/{id}"));
@@ -83,9 +75,31 @@ fn repeat(
             }
             latencies.push(answered.elapsed());
         }
+        thread::sleep(apart);
     }
     let fetches = lock(&stage.upstream).call_count().0 - calls;
     Ok((Sample::new(latencies, began.elapsed()), fetches as f64))
+}
+
+/// Edits the phone of a record and delivers the callback; when that was answered.
+pub(crate) fn announce(
+    stage: &Stage,
+    caller: &mut Wire,
+    id: u64,
+    phone: &str,
+) -> io::Result<Instant> {
+    let callbacks = {
+        let mut upstream = lock(&stage.upstream);
+        upstream.edit("Leads", id, &[("Phone", phone)]);
+        upstream.take_callbacks()
+    };
+    for callback in callbacks {
+        let status = caller.ask(&post(CALLBACK_PATH, &callback.body, false))?;
+        if status != 200 {
+            return Err(io::Error::other(format!("a callback was answered {status}")));
+        }
+    }
+    Ok(Instant::now())
 }
 
 fn shows(body: &[u8], mark: &str) -> bool {

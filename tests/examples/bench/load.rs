@@ -1,26 +1,42 @@
 //! Several callers, each asking one thing after another for a while.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::figures::Sample;
-use super::wire::Wire;
+use super::wire::{Door, Wire};
+
+/// What a caller does who is told 503: asks again after so long.
+const RETRY: Duration = Duration::from_millis(20);
 
 /// What is asked for how long.
 pub(crate) struct Load<'a> {
-    pub(crate) address: SocketAddr,
+    pub(crate) door: Door,
     /// Sent in turn, again and again.
     pub(crate) requests: &'a [Vec<u8>],
     pub(crate) callers: usize,
     /// Whether a caller keeps its connection; else each request has one of its own.
     pub(crate) kept: bool,
+    /// How long a caller rests between two requests.
+    pub(crate) pause: Duration,
+    /// Whether a caller who is told 503 asks again until it is answered; that counts as one.
+    pub(crate) patient: bool,
     pub(crate) span: Duration,
 }
 
-impl Load<'_> {
+impl<'a> Load<'a> {
+    /// Callers who keep their connections and ask without a pause.
+    pub(crate) fn new(
+        door: Door,
+        requests: &'a [Vec<u8>],
+        callers: usize,
+        span: Duration,
+    ) -> Load<'a> {
+        Load { door, requests, callers, kept: true, pause: Duration::ZERO, patient: false, span }
+    }
+
     /// Puts the load on. Any status but 200 is an error: what is refused is quickly done.
     pub(crate) fn run(&self) -> io::Result<Sample> {
         let turn = AtomicUsize::new(fastrand::usize(..self.requests.len()));
@@ -47,14 +63,21 @@ impl Load<'_> {
             let asked = Instant::now();
             let mut used = match wire.take() {
                 Some(wire) => wire,
-                None => Wire::connect(self.address)?,
+                None => Wire::open(&self.door)?,
             };
-            let status = used.ask(&self.requests[number])?;
+            let mut status = used.ask(&self.requests[number])?;
+            while self.patient && status == 503 {
+                thread::sleep(RETRY);
+                status = used.ask(&self.requests[number])?;
+            }
             latencies.push(asked.elapsed());
             if status != 200 {
                 return Err(io::Error::other(format!("answered {status} instead of 200")));
             }
             wire = self.kept.then_some(used);
+            if !self.pause.is_zero() {
+                thread::sleep(self.pause);
+            }
         }
         Ok(latencies)
     }

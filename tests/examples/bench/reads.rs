@@ -1,4 +1,5 @@
-//! How many reads are answered, beside what tiny_http does when it has nothing to do.
+//! How many reads and searches of a full mirror are answered, beside what tiny_http does when it
+//! has nothing to do.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -9,75 +10,121 @@ use super::Bench;
 use super::agent::Stage;
 use super::figures::{Figure, Sample, Table};
 use super::load::Load;
-use super::sim::data;
-use super::wire::{Wire, get};
+use super::wire::{Door, Wire, get};
 
-const RECORDS: usize = 2_000;
-const RECORD_BYTES: usize = 1_500;
+pub(crate) const RECORD_BYTES: usize = 1_500;
+/// Different requests of a kind, spread over the module.
+const REQUESTS: usize = 2_000;
+/// Pages that are turned.
+const PAGES: usize = 50;
+/// How many read at once.
+const READERS: [usize; 3] = [1, 8, 32];
+/// A search without an index takes so much longer that it is given more time.
+const SCANS_SPAN: u32 = 3;
 /// Threads of the bare server, as many as the agent has.
 const FLOOR_WORKERS: usize = 8;
 
 pub(crate) fn run(bench: &Bench) -> io::Result<Table> {
-    let mut ids = Vec::new();
-    let mut stage = Stage::new(bench, |upstream| {
-        ids = data::bulky(upstream, "Leads", RECORDS, RECORD_BYTES);
-    })?;
-    stage.start()?;
-    stage.wait_until_ready()?;
-    let local = stage.home.local;
-    let by_id: Vec<Vec<u8>> = ids.iter().map(|id| get(&format!("/crm/v2/Leads/{id}"))).collect();
+    let (mut stage, ids) = Stage::full(bench, bench.many(), RECORD_BYTES, &["Serial"])?;
+    let local = Door::Network(stage.home.local);
+    let some = |target: &dyn Fn(usize) -> String| -> Vec<Vec<u8>> {
+        (0..REQUESTS).map(|_| get(&target(fastrand::usize(..ids.len())))).collect()
+    };
+    let by_id = some(&|number| format!("/crm/v2/Leads/{}", ids[number]));
     let pages: Vec<Vec<u8>> =
         (1..=10).map(|page| get(&format!("/crm/v2/Leads?per_page=200&page={page}"))).collect();
+    let beyond = beyond(&local)?;
+    let search = "/crm/v2/Leads/search?criteria=";
+    let indexed = some(&|number| format!("{search}(Serial:equals:S-{number:07})"));
+    let scans = some(&|number| format!("{search}(Serial:contains:{number:07})"));
+    look(&local, &indexed[0], b"Mirror-Search: index")?;
+    look(&local, &scans[0], b"Mirror-Search: scan")?;
+    let record = Floor::open(look(&local, &by_id[0], b"")?)?;
+    let page = Floor::open(look(&local, &pages[0], b"")?)?;
 
-    let columns = ["1.5 KB a record, kept alive", "reads/s", "spread", "p50 ms", "p99 ms"];
-    let mut table = Table::new("Reads", &columns);
+    let columns = ["readers, kept alive", "answers/s", "spread", "p50 ms", "p99 ms"];
+    let title = format!("Reads of {} records of 1.5 KB", ids.len());
+    let mut table = Table::new(title, &columns);
+    let socket = Door::Socket(stage.home.socket());
     let kinds = [
-        ("by id", &by_id, None),
-        ("floor: bare tiny_http, one record", &by_id, Some(sample_of(local, &by_id[0])?)),
-        ("page of 200", &pages, None),
-        ("floor: bare tiny_http, one page", &pages, Some(sample_of(local, &pages[0])?)),
+        ("by id", &local, &by_id),
+        ("by id, Unix socket", &socket, &by_id),
+        ("floor: bare tiny_http, one record", &record.door, &by_id),
+        ("page of 200, the first ten", &local, &pages),
+        ("page of 200, by page tokens", &local, &beyond),
+        ("floor: bare tiny_http, one page", &page.door, &pages),
+        ("search, indexed", &local, &indexed),
+        ("search, looking at all", &local, &scans),
     ];
-    for (name, requests, floor) in kinds {
-        let floor = floor.map(Floor::open).transpose()?;
-        let address = floor.as_ref().map_or(local, |floor| floor.address);
-        for callers in [1, 8] {
-            let load = Load { address, requests, callers, kept: true, span: bench.span };
-            let repetitions: io::Result<Vec<Sample>> =
-                (0..bench.repetitions).map(|_| load.run()).collect();
-            let repetitions = repetitions?;
-            let rate = Figure::of(&repetitions, Sample::per_second);
-            table.row(vec![
-                format!("{name}, {callers} at once"),
-                rate.median(),
-                rate.spread(),
-                Figure::of(&repetitions, |sample| sample.percentile(50)).median(),
-                Figure::of(&repetitions, |sample| sample.percentile(99)).median(),
-            ]);
+    for readers in READERS {
+        let mut samples: Vec<Vec<Sample>> = kinds.iter().map(|_| Vec::new()).collect();
+        for _ in 0..bench.repetitions {
+            for ((_, door, requests), samples) in kinds.iter().zip(&mut samples) {
+                let patient = *requests == &scans;
+                let span = if patient { bench.span * SCANS_SPAN } else { bench.span };
+                let load = Load::new((*door).clone(), requests, readers, span);
+                samples.push(Load { patient, ..load }.run()?);
+            }
+        }
+        for ((name, _, _), samples) in kinds.iter().zip(&samples) {
+            table.row(row(&format!("{readers}, {name}"), samples));
         }
     }
     stage.stop()?;
     Ok(table)
 }
 
-/// The body of a reply, for the bare server to give.
-fn sample_of(address: SocketAddr, request: &[u8]) -> io::Result<Vec<u8>> {
-    let mut wire = Wire::connect(address)?;
-    wire.ask(request)?;
+/// Requests of the pages that page tokens lead to, from the first on.
+fn beyond(door: &Door) -> io::Result<Vec<Vec<u8>>> {
+    let (mut wire, mut requests) = (Wire::open(door)?, Vec::new());
+    let mut request = get("/crm/v2/Leads?per_page=200");
+    while requests.len() < PAGES {
+        wire.ask(&request)?;
+        let page: serde_json::Value = serde_json::from_slice(wire.body())?;
+        let Some(token) = page["info"]["next_page_token"].as_str() else { break };
+        request = get(&format!("/crm/v2/Leads?per_page=200&page_token={token}"));
+        requests.push(request.clone());
+    }
+    Ok(requests)
+}
+
+fn row(name: &str, samples: &[Sample]) -> Vec<String> {
+    let rate = Figure::of(samples, Sample::per_second);
+    vec![
+        name.to_owned(),
+        rate.median(),
+        rate.spread(),
+        Figure::of(samples, |sample| sample.percentile(50)).median(),
+        Figure::of(samples, |sample| sample.percentile(99)).median(),
+    ]
+}
+
+/// The body of a reply whose head has to have this in it: what was not done as it should be is
+/// not measured as if it had been.
+fn look(door: &Door, request: &[u8], expected: &[u8]) -> io::Result<Vec<u8>> {
+    let mut wire = Wire::open(door)?;
+    let status = wire.ask(request)?;
+    let is_there =
+        expected.is_empty() || wire.head().windows(expected.len()).any(|part| part == expected);
+    if status != 200 || !is_there {
+        let head = String::from_utf8_lossy(wire.head()).into_owned();
+        return Err(io::Error::other(format!("not answered as it should be: {head}")));
+    }
     Ok(wire.body().to_vec())
 }
 
 /// tiny_http with a constant body, without a delay for small packets.
-struct Floor {
+pub(crate) struct Floor {
     server: Arc<tiny_http::Server>,
-    address: SocketAddr,
+    pub(crate) door: Door,
 }
 
 impl Floor {
-    fn open(body: Vec<u8>) -> io::Result<Floor> {
+    pub(crate) fn open(body: Vec<u8>) -> io::Result<Floor> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         // Connections that are accepted inherit it.
         rustix::net::sockopt::set_tcp_nodelay(&listener, true)?;
-        let address = listener.local_addr()?;
+        let address: SocketAddr = listener.local_addr()?;
         let server = tiny_http::Server::from_listener(listener, None).map_err(io::Error::other)?;
         let (server, body) = (Arc::new(server), Arc::new(body));
         for _ in 0..FLOOR_WORKERS {
@@ -96,7 +143,7 @@ impl Floor {
                 }
             });
         }
-        Ok(Floor { server, address })
+        Ok(Floor { server, door: Door::Network(address) })
     }
 }
 

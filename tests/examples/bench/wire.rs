@@ -3,6 +3,8 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Far more than any reply takes on a machine that is not stuck.
@@ -10,9 +12,21 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What is read at once: a page of 200 records is some of these.
 const PIECE: usize = 64 << 10;
 
+/// Where something listens.
+#[derive(Clone)]
+pub(crate) enum Door {
+    Network(SocketAddr),
+    Socket(PathBuf),
+}
+
+trait Stream: Read + Write {}
+
+impl Stream for TcpStream {}
+impl Stream for UnixStream {}
+
 /// A connection.
 pub(crate) struct Wire {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     bytes: Vec<u8>,
     filled: usize,
     body: std::ops::Range<usize>,
@@ -20,9 +34,23 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn connect(address: SocketAddr) -> io::Result<Wire> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        Wire::open(&Door::Network(address))
+    }
+
+    pub(crate) fn open(door: &Door) -> io::Result<Wire> {
+        let stream: Box<dyn Stream> = match door {
+            Door::Network(address) => {
+                let stream = TcpStream::connect(address)?;
+                stream.set_nodelay(true)?;
+                stream.set_read_timeout(Some(PATIENCE))?;
+                Box::new(stream)
+            }
+            Door::Socket(path) => {
+                let stream = UnixStream::connect(path)?;
+                stream.set_read_timeout(Some(PATIENCE))?;
+                Box::new(stream)
+            }
+        };
         Ok(Wire { stream, bytes: vec![0; PIECE], filled: 0, body: 0..0 })
     }
 
@@ -41,6 +69,11 @@ impl Wire {
             self.read_more()?;
         }
         Ok(status)
+    }
+
+    /// The head of the last reply.
+    pub(crate) fn head(&self) -> &[u8] {
+        &self.bytes[..self.body.start]
     }
 
     /// The body of the last reply.

@@ -88,6 +88,7 @@ pub fn wide(upstream: &mut Upstream, module: &str, fields: usize, records: usize
 }
 
 /// Adds a module with `records` records of about `bytes` bytes each, one a second, the last now.
+/// Each has a `Serial` of its own.
 pub fn bulky(upstream: &mut Upstream, module: &str, records: usize, bytes: usize) -> Vec<u64> {
     upstream.model.add(module);
     let now = upstream.now().unix();
@@ -95,6 +96,7 @@ pub fn bulky(upstream: &mut Upstream, module: &str, records: usize, bytes: usize
     let ids: Vec<u64> = (0..records).map(|_| upstream.model.new_id()).collect();
     for (number, &id) in ids.iter().enumerate() {
         let mut values = lead(&mut random);
+        values.push(("Serial".to_owned(), quoted(&format!("S-{number:07}"))));
         let size: usize = values.iter().map(|(name, raw)| name.len() + raw.len() + 4).sum();
         let filler: String = std::iter::repeat_with(|| random.alphanumeric())
             .take(bytes.saturating_sub(size + 130))
