@@ -1,7 +1,8 @@
 //! The local interface: who may ask, and which question goes where.
 //!
 //! Read-only but for `/sync`, `/channel` and `/snapshot`, which only ask the daemon to do sooner
-//! what it does anyway, or to close its channel. No question leads to a request upstream by itself.
+//! what it does anyway, or to close its channel. No question leads to a request upstream, but for a
+//! read that wants a newer copy than there is.
 
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, OnceLock, TryLockError};
@@ -223,8 +224,15 @@ impl Local {
         let now = clock.tick();
         let (store, kinds, report) = (&self.store, &self.kinds, &*report);
         let reads = Reads { store, report, scans, kinds, clock, now };
-        let ask = || drop(self.bell.try_send(Input::NewerProofAsked(module.clone())));
+        // It has upstream asked: that is as much as a command.
+        let may_ask = self.may_command(asked);
+        let ask = || {
+            if may_ask {
+                drop(self.bell.try_send(Input::NewerProofAsked(module.clone())));
+            }
+        };
         match freshness::take(&mut parameters, asked, &module, report, now, ask) {
+            Ok(Some(_)) if !may_ask => not_commanded(),
             Ok(None) => reads.answer(&module, &path[1..], parameters, asked),
             Ok(Some(stale)) => reads.marked(stale, &module),
             Err(bad) => reads.marked(bad_parameter(&bad), &module),
@@ -241,10 +249,20 @@ impl Local {
     /// Only a web page that may read may command: a browser names the page's origin with every
     /// POST, also where it would not let the page see the reply.
     fn command(&self, asked: &Asked, reply: impl FnOnce() -> Result<Reply, BadParameter>) -> Reply {
-        if asked.header("origin").is_some_and(|origin| !self.may_read(origin)) {
-            return Reply::error(403, "NO_PERMISSION", "this page may not command the daemon");
+        if !self.may_command(asked) {
+            return not_commanded();
         }
         reply().unwrap_or_else(|bad| bad_parameter(&bad))
+    }
+
+    /// A page's picture or link is asked for without the page's origin; newer browsers then say at
+    /// least that it is of another site.
+    fn may_command(&self, asked: &Asked) -> bool {
+        match (asked.header("origin"), asked.header("sec-fetch-site")) {
+            (Some(origin), _) => self.may_read(origin),
+            (None, Some("cross-site" | "same-site")) => false,
+            (None, _) => true,
+        }
     }
 
     fn sync(&self, mut parameters: Parameters) -> Result<Reply, BadParameter> {
@@ -356,6 +374,10 @@ fn preflight() -> Reply {
 
 fn not_now(why: &str) -> Reply {
     Reply::error(503, "NOT_NOW", why).with("Retry-After", "5")
+}
+
+fn not_commanded() -> Reply {
+    Reply::error(403, "NO_PERMISSION", "this page may not command the daemon")
 }
 
 fn method_not_allowed(allowed: &'static str) -> Reply {

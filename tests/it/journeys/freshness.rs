@@ -53,6 +53,15 @@ fn a_read_is_as_new_as_it_asks_to_be() {
         assert!(heard.status < 300 && heard.header("age").is_some(), "{rest}: {}", heard.text());
     }
 
+    // A picture on a page elsewhere asks without an origin.
+    let_it_age(&mut place, &target);
+    let before = scans(&place);
+    for header in [("Sec-Fetch-Site", "cross-site"), ("Origin", "http://evil.example")] {
+        let heard = place.ask("GET", &format!("{target}?max_staleness=0s"), &[header]);
+        assert_eq!(heard.status, 403, "{header:?}");
+    }
+    assert_eq!(scans(&place), before);
+
     for bad in ["60", "-1s", "soon", ""] {
         let heard = place.get(&format!("{target}?max_staleness={bad}"));
         assert_eq!(heard.status, 400, "{bad}");
