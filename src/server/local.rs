@@ -381,6 +381,9 @@ fn not_commanded() -> Reply {
 }
 
 fn method_not_allowed(allowed: &'static str) -> Reply {
-    let message = "the mirror is read-only: write to upstream";
+    let message = match allowed {
+        "POST" => "this is asked for by POST",
+        _ => "the mirror is read-only: write to upstream",
+    };
     Reply::error(405, "INVALID_REQUEST_METHOD", message).with("Allow", allowed)
 }

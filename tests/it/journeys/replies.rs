@@ -1,4 +1,5 @@
-//! Each route's replies, letter by letter, as they are kept in `tests/it/data/replies`.
+//! Each route's replies, letter by letter, as they are kept in `tests/it/data/replies`; but for the
+//! status, the metrics and the page, of which all is of the moment.
 //!
 //! A file is questions, in lines that begin with `> `, each with its reply: the status, the headers
 //! that README promises, a blank line and the body. Write a question into a file and run
@@ -21,7 +22,20 @@ const PROMISED: [&str; 7] = [
     "Retry-After",
 ];
 /// What differs from run to run, by what stands before it.
-const VARYING: [&str; 2] = ["Mirror-Complete-Through: ", "\"deleted_time\":\""];
+const VARYING: [&str; 12] = [
+    "Mirror-Complete-Through: ",
+    "\"deleted_time\":\"",
+    "\"time\":\"",
+    "\"read\":\"",
+    "\"gone\":\"",
+    "\"heard\":\"",
+    "\"generation\":\"",
+    "\"access_token\":\"",
+    "\"api_domain\":\"http://",
+    "\"complete_through\":\"",
+    "\"last_catch_up\":\"",
+    "\"last_sweep\":\"",
+];
 
 const FIRST_ID: u64 = 6_756_839_000_000_575_001;
 
