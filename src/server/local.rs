@@ -14,7 +14,7 @@ use crate::mirror::ledger::ScanKind;
 use crate::mirror::origin::Origin;
 use crate::mirror::planner::Input;
 use crate::mirror::record::ModuleName;
-use crate::mirror::time::Tick;
+use crate::mirror::time::{Tick, UpstreamTime};
 use crate::secret::Secret;
 use crate::store::Store;
 
@@ -41,6 +41,9 @@ const EXPOSED: &str =
 /// configuration, a page that was allowed still asks, and is refused then.
 const PREFLIGHT_AGE: &str = "3600";
 
+/// What a snapshot would show: the newest change, and what is proved of each module.
+type State = (u64, Vec<Option<UpstreamTime>>);
+
 /// Answers local programs.
 pub struct Local {
     modules: Vec<ModuleName>,
@@ -55,7 +58,7 @@ pub struct Local {
     clock: Arc<dyn Clock>,
     started: Tick,
     /// Held while a snapshot is taken that somebody asked for.
-    snapshots: Mutex<()>,
+    snapshots: Mutex<Option<(State, String)>>,
     /// This interface's description, once somebody has asked for it.
     description: OnceLock<String>,
 }
@@ -297,21 +300,29 @@ impl Local {
         Ok(self.ring(input))
     }
 
-    /// Takes as long as the store is large, on one of the threads that answer: so one at a time.
+    /// Takes as long as the store is large, on one of the threads that answer: so one at a time,
+    /// and none when nothing has changed since the last.
     fn snapshot(&self, parameters: Parameters) -> Result<Reply, BadParameter> {
         parameters.finish()?;
-        let _alone = match self.snapshots.try_lock() {
-            Ok(alone) => alone,
+        let mut last = match self.snapshots.try_lock() {
+            Ok(last) => last,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => {
                 return Ok(not_now("a snapshot is being taken"));
             }
         };
-        let now = self.board.report().upstream_time.unwrap_or_else(|| self.clock.wall());
+        let (report, sequence) = (self.board.report(), self.store.last_sequence());
+        let proved = report.modules.values().map(|ledger| ledger.complete_through);
+        let state: State = (sequence, proved.collect());
+        if let Some((_, body)) = last.as_ref().filter(|(of, _)| *of == state) {
+            return Ok(Reply::json(200, body.clone()));
+        }
+        let now = report.upstream_time.unwrap_or_else(|| self.clock.wall());
         Ok(match self.store.snapshot(now) {
             Ok(taken) => {
-                let body = json!({ "entries": taken.entries, "bytes": taken.bytes });
-                Reply::json(200, body.to_string())
+                let body = json!({ "entries": taken.entries, "bytes": taken.bytes }).to_string();
+                *last = Some((state, body.clone()));
+                Reply::json(200, body)
             }
             Err(error) => not_now(&error.to_string()),
         })

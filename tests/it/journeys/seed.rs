@@ -91,7 +91,7 @@ fn a_seed_spares_the_second_device_the_listing() {
 #[test]
 fn a_snapshot_is_taken_for_whoever_may_command() {
     let mut place = Place::new("snapshot");
-    old_leads(&mut place.upstream(), 3);
+    let ids = old_leads(&mut place.upstream(), 3);
     place.set("local.allow_origins", "[\"http://kiosk.local\"]");
     place.begin();
     let page = |origin: &str| place.ask("POST", "/snapshot", &[("Origin", origin)]).status;
@@ -99,11 +99,21 @@ fn a_snapshot_is_taken_for_whoever_may_command() {
     assert_eq!(place.get("/snapshot").status, 405);
     assert_eq!(place.ask("POST", "/snapshot?now=true", &[]).status, 400);
     let snapshots = || fs::read_dir(place.path("store/snapshots")).unwrap().count();
-    for _ in 0..3 {
+    let take = |place: &Place| {
         let taken = place.ask("POST", "/snapshot", &[]);
         assert!(taken.status == 200 && taken.value()["entries"].as_u64() >= Some(4));
+    };
+    (0..3).for_each(|_| take(&place));
+    assert_eq!(snapshots(), 1, "nothing has changed");
+    for (number, id) in ids.into_iter().enumerate() {
+        let phone = format!("\"{number}\"");
+        place.upstream().edit("Leads", id, &[("Phone", &phone)]);
+        place.carry();
+        place.until_reads("Leads", id, "Phone", &phone);
+        take(&place);
     }
-    assert_eq!(snapshots(), 2, "the newest two are kept");
+    let snapshots = fs::read_dir(place.path("store/snapshots")).unwrap().count();
+    assert_eq!(snapshots, 2, "the newest two are kept");
 }
 
 #[test]
