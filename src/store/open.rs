@@ -63,10 +63,9 @@ impl Opened {
     /// Has the numbers of changes go on above all that may have been given.
     pub(super) fn number(&mut self) -> Result<Numbers, OpenError> {
         let last = self.tails.last_change;
+        // Where none is kept, the oldest is still the one behind `last`: whoever has seen nothing
+        // goes on from there, whatever numbers were lost.
         let (numbers, next) = Numbers::open(&self.place, last)?;
-        if self.tails.oldest_change > last {
-            self.tails.oldest_change = next + 1;
-        }
         (self.tails.last_change, self.tails.reserved) = (next, next);
         Ok(numbers)
     }

@@ -138,7 +138,9 @@ fn check(directory: &Path, before: &Acknowledged, cut: usize) -> Vec<Healing> {
     assert_eq!(mirrored, (0..committed).map(record).collect::<Vec<_>>(), "{said}");
     assert!(store.last_sequence() >= before.given.max(committed), "{said}");
     let made_anew = healings.iter().any(|healing| !matches!(healing, Healing::Compacted { .. }));
-    assert!(made_anew || store.knows(committed), "{said}");
+    let kept = fs::read_to_string(directory.join("numbers"));
+    let numbers = format!("{said}: {committed} of {}, {kept:?}", store.last_sequence());
+    assert!(made_anew || store.knows(committed), "{numbers}");
     assert!((committed + 1..=before.given).all(|lost| !store.knows(lost)), "{said}");
     check_indexes(&store, &mirrored, &said);
     let waiting = store.inbox().unwrap();

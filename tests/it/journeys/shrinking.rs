@@ -1,5 +1,6 @@
 //! A store that a mass deletion left far too large is made anew without anybody's help.
 
+use std::net::TcpStream;
 use std::path::Path;
 
 use crmirror::mirror::ledger::Ledger;
@@ -66,6 +67,7 @@ fn an_oversized_store_is_made_smaller_while_nobody_looks() {
         let heard = http(place.local, "GET", "/readyz", &[], b"");
         heard.is_ok_and(|heard| heard.status == 200).then_some(())
     });
+    place.until("callbacks are let in", |place| TcpStream::connect(place.callbacks).ok());
     assert_eq!(place.records("Leads"), place.truth("Leads", false));
     place.upstream().edit("Leads", ids[0], &[("Phone", "\"1\"")]);
     place.carry();
