@@ -11,9 +11,13 @@ use serde_json::Value;
 use super::{at_once, old_leads};
 use crate::agent::Place;
 
-/// Where Debian has the library, for each of its architectures.
+/// Where Debian has the library for what this is built for.
 fn library() -> Option<PathBuf> {
-    let places = std::fs::read_dir("/usr/lib").ok()?.flatten();
+    let ours = |place: &std::fs::DirEntry| {
+        let name = place.file_name();
+        name.as_encoded_bytes().starts_with(std::env::consts::ARCH.as_bytes())
+    };
+    let places = std::fs::read_dir("/usr/lib").ok()?.flatten().filter(ours);
     let of_threads = places.map(|place| place.path().join("faketime/libfaketimeMT.so.1"));
     let found = of_threads.into_iter().find(|library| library.exists());
     if found.is_none() {
