@@ -13,9 +13,9 @@ use serde_json::json;
 
 use super::again::{Again, Mode, Round};
 use super::asked::Asked;
-use super::metadata::not_mirrored;
 use super::query::{BadParameter, Parameters, whole_number};
 use super::reply::Reply;
+use super::zoho::not_mirrored;
 use crate::mirror::record::{ChangeKind, Entry, ModuleName, RecordId};
 use crate::store::{Change, Store, StoreError};
 

@@ -21,7 +21,7 @@ use crate::store::Store;
 use super::asked::{Asked, Peer};
 use super::board::Board;
 use super::explain;
-use super::metadata::{Metadata, not_mirrored};
+use super::metadata::Metadata;
 use super::metrics;
 use super::oauth;
 use super::openapi;
@@ -29,7 +29,7 @@ use super::page;
 use super::query::{BadParameter, Parameters, Target};
 use super::reply::Reply;
 use super::status;
-use super::zoho::{KindsKept, Reads, Scans, bad_parameter, is_version};
+use super::zoho::{KindsKept, Reads, Scans, bad_parameter, is_version, not_mirrored, nothing_here};
 use super::{feed, freshness, wait_for};
 
 /// Headers of a request that an allowed page may send.
@@ -189,7 +189,7 @@ impl Local {
             (_, ["sync" | "channel" | "snapshot"] | ["oauth", "v2", "token"]) => {
                 method_not_allowed("POST")
             }
-            _ => Reply::error(404, "INVALID_URL_PATTERN", "nothing is here; README has the list"),
+            _ => nothing_here(),
         }
     }
 

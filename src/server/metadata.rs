@@ -15,7 +15,7 @@ use crate::store::Store;
 
 use super::query::{BadParameter, Parameters};
 use super::reply::Reply;
-use super::zoho::{NoRead, bad_parameter};
+use super::zoho::{NoRead, bad_parameter, not_mirrored, nothing_here};
 
 /// When to ask again for what has not been read yet: it is read within seconds of the bootstrap.
 const ASK_AGAIN: &str = "10";
@@ -38,10 +38,7 @@ impl Metadata<'_> {
             ["org"] => self.whole(&DocumentName::Org, parameters),
             ["users"] => self.users(parameters),
             ["users", id] => self.user(id, parameters),
-            _ => {
-                let message = "nothing is here; README has the list";
-                Err(Reply::error(404, "INVALID_URL_PATTERN", message))
-            }
+            _ => Err(nothing_here()),
         };
         answered.unwrap_or_else(|refused| refused)
     }
@@ -106,12 +103,6 @@ impl Metadata<'_> {
             Err(error) => Err(NoRead::Store(error).into()),
         }
     }
-}
-
-/// The refusal of a module that is not mirrored.
-pub(super) fn not_mirrored() -> Reply {
-    let message = "the module is not mirrored here; the configuration lists those that are";
-    Reply::error(400, "INVALID_MODULE", message)
 }
 
 /// The document as upstream gave it, or with another body; it says as of when.

@@ -35,7 +35,7 @@ use super::query::{BadParameter, Parameters};
 use super::reply::Reply;
 
 pub(super) use kinds::KindsKept;
-pub(super) use refusal::{NoRead, bad_parameter};
+pub(super) use refusal::{NoRead, bad_parameter, not_mirrored, nothing_here};
 pub(super) use scans::Scans;
 
 /// Fields that one request may name: more than a module has. Upstream takes 50 (facts §4.2).
@@ -74,10 +74,7 @@ impl Reads<'_> {
             ["deleted"] => self.deleted(module, parameters, asked),
             ["actions", "count"] => self.count(module, parameters),
             [id] => self.record(module, id, parameters, asked),
-            _ => {
-                let message = "nothing is here; README has the list";
-                return Reply::error(404, "INVALID_URL_PATTERN", message);
-            }
+            _ => return nothing_here(),
         };
         self.marked(reply.unwrap_or_else(Reply::from), module)
     }

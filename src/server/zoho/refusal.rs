@@ -101,6 +101,17 @@ impl From<NoRead> for Reply {
     }
 }
 
+/// The answer to a path that leads nowhere.
+pub(in crate::server) fn nothing_here() -> Reply {
+    Reply::error(404, "INVALID_URL_PATTERN", "nothing is here; README has the list")
+}
+
+/// The refusal of a module that the configuration does not name.
+pub(in crate::server) fn not_mirrored() -> Reply {
+    let message = "the module is not mirrored here; the configuration lists those that are";
+    Reply::error(400, "INVALID_MODULE", message)
+}
+
 /// The refusal of a parameter, with its name.
 pub(in crate::server) fn bad_parameter(bad: &BadParameter) -> Reply {
     let message = format!("the parameter '{}' {}", bad.name, bad.why);
