@@ -3,6 +3,7 @@
 //! There is one way to start, whatever ended the last run. Reads are served before upstream is
 //! asked for anything, so that a device without a network is useful from its first second.
 
+mod doors;
 mod sockets;
 pub mod watch;
 
@@ -12,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -26,25 +27,15 @@ use crate::error::Failure;
 use crate::heart::{Heart, HeartError, Turn};
 use crate::identity::Identity;
 use crate::mirror::planner::Input;
-use crate::mirror::record::ModuleName;
-use crate::reader_token;
 use crate::server::board::Board;
-use crate::server::gate::{Gate, Limits, Listener, TlsFiles};
-use crate::server::hall::{Hall, Respond};
-use crate::server::local::Local;
-use crate::server::receive::Reception;
 use crate::store::{INBOX_LIMIT, OpenError, SnapshotReport, Store, TOMBSTONE_AGE};
 use crate::systemd::{Passed, Systemd};
 use crate::upstream::transport::HttpsTransport;
 use crate::vitals::{LONGEST_REST, Organ, Vitals};
 
+use self::doors::Doors;
 use self::watch::Watch;
 
-/// Threads that answer callbacks. They wait for the disk, and those that wait together share one
-/// flush, so they are more than a small device has cores.
-const CALLBACK_WORKERS: usize = 8;
-/// Threads that answer local programs.
-const LOCAL_WORKERS: usize = 8;
 /// The heart looks around at least this often: after the device was suspended, a wait measured by
 /// the waking clock may be far too long.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -165,104 +156,6 @@ enum End {
     Heart(Option<HeartError>),
     /// A thread that does not end has ended: it panicked.
     Thread(&'static str),
-}
-
-/// The listeners.
-struct Doors {
-    gates: Vec<Gate>,
-    // The gates lead here: they come first in the order of dropping.
-    halls: Vec<Hall>,
-}
-
-impl Doors {
-    fn open(
-        config: &Config,
-        passed: &Passed,
-        store: &Store,
-        board: &Arc<Board>,
-        bell: &SyncSender<Input>,
-        clock: &Arc<dyn Clock>,
-    ) -> Result<Doors, Failure> {
-        let modules: Vec<ModuleName> = config.modules.iter().map(|m| m.name.clone()).collect();
-        let mut gates = Vec::new();
-        let mut tellers = Vec::new();
-        let mut halls = Vec::new();
-
-        let mut local = Local::new(
-            modules.clone(),
-            config.local.allow_origins.clone(),
-            store.clone(),
-            Arc::clone(board),
-            bell.clone(),
-            Arc::clone(clock),
-        );
-        if let Some(file) = &config.local.token_file {
-            let (token, warning) = reader_token::load(file)?;
-            warning.iter().for_each(|warning| log::warn!("{warning}"));
-            local = local.guarded_by(token);
-        }
-        let hall = open_hall(LOCAL_WORKERS, Arc::new(move |asked| local.respond(asked)))?;
-        let hall = hall.live(store.bell());
-        let limits = Limits { one_peer: true, ..Limits::default() };
-        for listener in sockets::local(config, passed)? {
-            let gate = open_gate(listener, None, limits.clone(), &hall)?;
-            let door = if gate.address().is_some() { "local" } else { "socket" };
-            tellers.push((door, gate.teller()));
-            gates.push(gate);
-        }
-        halls.push(hall);
-
-        if let Some(channel) = &config.channel {
-            let callbacks = &config.callbacks;
-            let mut reception = Reception::new(
-                channel.notify_url.path(),
-                modules,
-                store.clone(),
-                Arc::clone(board),
-                bell.clone(),
-                Arc::clone(clock),
-            );
-            if callbacks.behind_proxy {
-                reception = reception.behind_proxy();
-            }
-            let hall =
-                open_hall(CALLBACK_WORKERS, Arc::new(move |asked| reception.respond(asked)))?;
-            let tls = callbacks.tls.as_ref();
-            let tls = tls.map(|tls| TlsFiles { cert: tls.cert.clone(), key: tls.key.clone() });
-            for listener in sockets::callbacks(config, passed)? {
-                // Behind a proxy every caller has the proxy's address, and on a loopback address
-                // that of this device: whoever leads strangers there is a tunnel or a proxy too.
-                let one_peer = callbacks.behind_proxy || listener.is_on_loopback();
-                let limits = Limits { one_peer, ..Limits::default() };
-                let gate = open_gate(listener, tls.clone(), limits, &hall)?;
-                tellers.push(("callbacks", gate.teller()));
-                gates.push(gate);
-            }
-            halls.push(hall);
-        } else {
-            sockets::warn_of_idle_callbacks(passed);
-        }
-        // Opened once in a process: nothing was told before.
-        let _ = board.meters.doors.set(tellers);
-        Ok(Doors { gates, halls })
-    }
-
-    /// Lets nobody in any more, and lets those inside finish.
-    fn close(&self) {
-        thread::scope(|scope| {
-            for gate in &self.gates {
-                scope.spawn(|| gate.stop());
-            }
-        });
-    }
-
-    fn reload(&self) {
-        for gate in &self.gates {
-            if let Err(error) = gate.reload() {
-                log::error!("{error}; the old certificate stays in use");
-            }
-        }
-    }
 }
 
 /// Runs the heart until it cannot go on, or until nobody is left to ring for it.
@@ -436,19 +329,6 @@ pub fn open_store(path: &Path) -> Result<Store, Failure> {
         log::warn!("{healing}");
     }
     Ok(store)
-}
-
-fn open_hall(workers: usize, respond: Respond) -> Result<Hall, Failure> {
-    Hall::open(workers, respond).map_err(|error| Failure::failed(error.to_string()))
-}
-
-fn open_gate(
-    listener: Listener,
-    tls: Option<TlsFiles>,
-    limits: Limits,
-    hall: &Hall,
-) -> Result<Gate, Failure> {
-    Gate::open(listener, tls, limits, hall).map_err(|error| Failure::failed(error.to_string()))
 }
 
 /// Starts a thread that is to work for as long as the process lives: without it the daemon ends.

@@ -19,12 +19,14 @@ use crate::mirror::origin::Origin;
 use crate::mirror::record::{ChannelId, FieldName, ModuleName};
 use crate::mirror::version::ApiVersion;
 
+mod books;
 mod notify_url;
 mod problem;
 mod section;
 mod sections;
 mod values;
 
+pub use self::books::{Books, WEBHOOK_NAME_LIMIT, Webhook};
 pub use self::notify_url::{NOTIFY_URL_LIMIT, NotifyUrl};
 pub use self::problem::{ConfigErrors, Problem};
 pub use self::sections::{
@@ -44,9 +46,11 @@ pub const FILE_LIMIT: usize = 1 << 20;
 pub struct Config {
     /// Where upstream is and how it is spoken to.
     pub upstream: Upstream,
-    /// The channel that is kept open; `None` means pull-only: no channel, no callback listener.
+    /// The channel that is kept open; `None` means pull-only: CRM does not call back.
     pub channel: Option<Channel>,
-    /// Where callbacks arrive. Without a channel nobody listens there.
+    /// What is mirrored of Zoho Books, if anything.
+    pub books: Option<Books>,
+    /// Where callbacks arrive. Where none are announced, nobody listens there.
     pub callbacks: Callbacks,
     /// Where local programs read.
     pub local: Local,
@@ -54,7 +58,7 @@ pub struct Config {
     pub store: PathBuf,
     /// How often, and at what cost, the mirror is compared with upstream.
     pub catch_up: CatchUp,
-    /// What is mirrored: at least one module, none twice.
+    /// What is mirrored of CRM: none twice, and at least one where nothing else is.
     pub modules: Vec<Module>,
     /// What works, but hardly as it was meant.
     pub warnings: Vec<Problem>,

@@ -74,6 +74,24 @@ impl NotifyUrl {
     }
 }
 
+/// The paths that callbacks are received at: each is for one kind of them.
+#[derive(Default)]
+pub(super) struct Paths(Vec<String>);
+
+impl Paths {
+    /// Takes the path of this address, unless it is taken already.
+    pub(super) fn take(&mut self, url: &NotifyUrl) -> bool {
+        let is_free = !self.0.iter().any(|taken| taken == url.path());
+        self.0.push(url.path().to_owned());
+        is_free
+    }
+
+    /// Whether upstream calls at none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 const EXAMPLE: &str = "https://kiosk-7.example.com/callback/4f1c9a";
 
 /// What a path and a query may hold (RFC 3986).

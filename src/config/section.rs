@@ -189,6 +189,16 @@ impl<'a> Section<'a> {
 
     /// Opens each of the sections of this name (`[[module]]`).
     pub(super) fn sections(&mut self, name: &'static str) -> Vec<Section<'a>> {
+        self.inner_sections(name, name)
+    }
+
+    /// Opens each of the sections of this name within this one, of which messages show the whole
+    /// name: `[[books.webhook]]` in that of Books.
+    pub(super) fn inner_sections(
+        &mut self,
+        name: &'static str,
+        shown: &'static str,
+    ) -> Vec<Section<'a>> {
         type Tables<'a> = Vec<(usize, &'a DeTable<'a>)>;
         let tables = self.read(name, |value| {
             value
@@ -200,13 +210,13 @@ impl<'a> Section<'a> {
                     list.iter().map(table).collect()
                 })
                 .filter(|tables: &Tables<'a>| !tables.is_empty())
-                .ok_or_else(|| format!("write it with two brackets, [[{name}]], once for each"))
+                .ok_or_else(|| format!("write it with two brackets, [[{shown}]], once for each"))
         });
         let source = self.source;
         tables
             .into_iter()
             .flatten()
-            .map(|(at, table)| Section::new(source, name, Some(source.line(at)), Some(table)))
+            .map(|(at, table)| Section::new(source, shown, Some(source.line(at)), Some(table)))
             .collect()
     }
 

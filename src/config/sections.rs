@@ -13,7 +13,9 @@ use std::time::Duration;
 use super::notify_url::NotifyUrl;
 use super::section::{Findings, Section};
 use super::values;
-use super::{Callbacks, CatchUp, Channel, Config, Local, Module, Operation, Tls, Upstream};
+use super::{Books, Callbacks, CatchUp, Channel, Config, Local, Module, Operation, Tls, Upstream};
+use super::{books, notify_url::Paths};
+use crate::mirror::books::entity::Entity;
 use crate::mirror::record::{FieldName, ModuleName};
 use crate::mirror::span::{self, duration_text, shown};
 use crate::mirror::version::ApiVersion;
@@ -67,20 +69,26 @@ pub(super) fn config(
     let upstream = upstream(&mut section, credentials_directory);
     section.finish(findings);
 
-    let pull_only = !document.has("channel");
     let mut section = document.section("channel");
     let version = upstream.as_ref().map(|upstream| upstream.version);
-    let channel = if pull_only { Some(None) } else { channel(&mut section, version).map(Some) };
+    let with_channel = document.has("channel");
+    let channel = if with_channel { channel(&mut section, version).map(Some) } else { Some(None) };
     section.finish(findings);
 
-    if pull_only && document.has("callbacks") {
+    let mut paths = Paths::default();
+    if let Some(Some(channel)) = &channel {
+        paths.take(&channel.notify_url);
+    }
+    let books = books::books(&mut document, &mut paths, findings);
+    let nobody_calls = paths.is_empty();
+    if nobody_calls && document.has("callbacks") {
         document.warn("callbacks", "ignored, since there is no [channel]: nobody listens there");
     }
     let mut callbacks_section = document.section("callbacks");
-    let callbacks = callbacks(&mut callbacks_section, pull_only);
+    let callbacks = callbacks(&mut callbacks_section, nobody_calls);
     let mut local_section = document.section("local");
     let local = local(&mut local_section);
-    if let (Some(callbacks), Some(local), false) = (&callbacks, &local, pull_only) {
+    if let (Some(callbacks), Some(local), false) = (&callbacks, &local, nobody_calls) {
         // The defaults differ, so that one of the two is in the file and has a line.
         let written = callbacks_section.has("listen");
         let section = if written { &mut callbacks_section } else { &mut local_section };
@@ -97,11 +105,13 @@ pub(super) fn config(
     let catch_up = catch_up(&mut section);
     section.finish(findings);
 
-    let modules = modules(&mut document, !pull_only, findings);
+    let mirrored = books.as_ref().and_then(Option::as_ref);
+    let modules = modules(&mut document, with_channel, mirrored, findings);
     document.finish(findings);
     Some(Config {
         upstream: upstream?,
         channel: channel?,
+        books: books?,
         callbacks: callbacks?,
         local: local?,
         store: store?,
@@ -169,7 +179,7 @@ fn lifetime(text: &str) -> Result<Duration, String> {
     Ok(span)
 }
 
-fn callbacks(section: &mut Section<'_>, pull_only: bool) -> Option<Callbacks> {
+fn callbacks(section: &mut Section<'_>, nobody_calls: bool) -> Option<Callbacks> {
     let directory = section.directory();
     let default = SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_CALLBACKS_PORT));
     let listen = section.text_or("listen", default, values::listen_address);
@@ -183,7 +193,7 @@ fn callbacks(section: &mut Section<'_>, pull_only: bool) -> Option<Callbacks> {
     let listen = listen?;
     let behind_proxy = section.flag("behind_proxy").unwrap_or(false);
     let in_the_clear = !section.has("tls_cert") && !section.has("tls_key");
-    if in_the_clear && !behind_proxy && !listen.ip().is_loopback() && !pull_only {
+    if in_the_clear && !behind_proxy && !listen.ip().is_loopback() && !nobody_calls {
         section.wrong(
             "listen",
             format!(
@@ -281,9 +291,10 @@ fn catch_up(section: &mut Section<'_>) -> Option<CatchUp> {
 fn modules(
     document: &mut Section<'_>,
     with_channel: bool,
+    books: Option<&Books>,
     findings: &mut Findings,
 ) -> Option<Vec<Module>> {
-    if !document.has("module") {
+    if !document.has("module") && !document.has("books") {
         document.wrong("module", "missing; write [[module]] and below it name = \"Leads\"");
     }
     let mut sections = document.sections("module");
@@ -293,6 +304,10 @@ fn modules(
         let Some(module) = module(section) else { continue };
         if modules.iter().any(|other| other.name == module.name) {
             section.wrong("name", format!("'{}' is there twice; join the two", module.name));
+        }
+        let is_module = |entity: &Entity| entity.plural() == module.name.as_str();
+        if books.is_some_and(|books| books.entities.iter().any(is_module)) {
+            section.wrong("name", format!("'{}' is mirrored of Books already", module.name));
         }
         let room = events <= CHANNEL_EVENTS_LIMIT;
         // All three of a module's operations can be asked for as one event, `Leads.all`.

@@ -5,6 +5,7 @@
 //! [`ledger`] says what is thereby proved.
 
 pub mod backoff;
+pub mod books;
 pub mod callback;
 pub mod channel;
 pub mod count;

@@ -1,6 +1,7 @@
 //! The tests, as one program.
 //!
-//! `config`, `wrong_config`, `credentials` what a person writes, and what is said when it is wrong
+//! `config`, `config_books`, `wrong_config`, `credentials` what a person writes, and what is said
+//! when it is wrong
 //! · `criteria` the search language · `store`, `store_open` the store against a model, and from
 //! whatever lies on the disk · `store_heal`, `small_disk` damaged, oversized and full · `fsync`,
 //! `recorder`, `power` what the kernel was asked to bring to the disk, and what a power cut leaves
@@ -22,6 +23,7 @@ mod agent;
 mod any_bytes;
 mod attack;
 mod config;
+mod config_books;
 mod converge;
 mod credentials;
 mod criteria;

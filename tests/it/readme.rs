@@ -224,12 +224,17 @@ fn its_list_of_keys_is_complete() {
         table("| key | default |").iter().map(|row| marked(&row[0])[0].to_owned()).collect();
     let sections = allowed("nothing = 1\n", "allowed are ");
     let mut known = BTreeSet::new();
-    for section in sections {
-        let header = if section == "module" { "[[module]]" } else { &format!("[{section}]") };
+    for section in sections.into_iter().chain(["books.webhook".to_owned()]) {
+        let header = if ["module", "books.webhook"].contains(&section.as_str()) {
+            format!("[[{section}]]")
+        } else {
+            format!("[{section}]")
+        };
         let text = format!("{header}\nnothing = 1\n");
         let keys = allowed(&text, &format!("allowed in {section} are "));
         known.extend(keys.iter().map(|key| format!("{section}.{key}")));
     }
+    known.remove("books.webhook");
     assert_eq!(told, known);
 }
 
@@ -244,13 +249,18 @@ fn allowed(text: &str, before: &str) -> Vec<String> {
 #[test]
 fn its_defaults_are_the_programs() {
     for row in table("| key | default |") {
-        let (section, key) = marked(&row[0])[0].split_once('.').unwrap();
+        let (section, key) = marked(&row[0])[0].rsplit_once('.').unwrap();
         let written = |value: Option<&str>| {
             let line = value.map(|value| format!("{key} = {value}\n")).unwrap_or_default();
             let mut text = String::new();
             for (header, keys) in [
                 ("[upstream]", "data_centre = \"us\"\n"),
                 ("[channel]", "notify_url = \"https://a.example/b\"\n"),
+                ("[books]", "organization_id = \"7\"\nentities = [\"item\"]\n"),
+                (
+                    "[[books.webhook]]",
+                    "name = \"a\"\nentity = \"bill\"\nnotify_url = \"https://a.example/c\"\n",
+                ),
                 ("[callbacks]", ""),
                 ("[local]", ""),
                 ("[store]", ""),

@@ -27,8 +27,8 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     // Keys and sections.
     (
         "[upstrem]",
-        ":4: upstrem: unknown section; allowed are upstream, channel, callbacks, local, store, \
-         catch_up, module; did you mean 'upstream'?",
+        ":4: upstrem: unknown section; allowed are upstream, channel, books, callbacks, local, \
+         store, catch_up, module; did you mean 'upstream'?",
     ),
     (
         "[local]\nlissten = \"127.0.0.1:1\"",

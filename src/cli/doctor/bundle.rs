@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::finding::{Finding, kernel_text};
 use crate::clock::{Clock, DeviceClock};
-use crate::config::{Channel, Config, Module};
+use crate::config::{Books, Channel, Config, Module, Webhook};
 use crate::credentials::Credentials;
 use crate::error::Failure;
 use crate::identity::{Identity, login_fingerprint};
@@ -61,8 +61,17 @@ fn system() -> Value {
 /// The configuration as it is understood, with the address of callbacks cut to what anybody may
 /// know.
 fn configuration(config: &Config) -> Value {
-    let Config { upstream, channel: _, callbacks, local, store, catch_up, modules, warnings: _ } =
-        config;
+    let Config {
+        upstream,
+        channel: _,
+        books,
+        callbacks,
+        local,
+        store,
+        catch_up,
+        modules,
+        warnings: _,
+    } = config;
     let origin = |origin: &_| format!("{origin}");
     let path = |path: &PathBuf| path.display().to_string();
     let channel = |channel: &Channel| {
@@ -116,14 +125,33 @@ fn configuration(config: &Config) -> Value {
             "credits_per_day": catch_up.credits_per_day,
         },
         "modules": modules.iter().map(module).collect::<Vec<_>>(),
+        "books": books.as_ref().map(of_books),
+    })
+}
+
+fn of_books(books: &Books) -> Value {
+    let webhook = |webhook: &Webhook| {
+        json!({
+            "name": webhook.name,
+            "entity": webhook.entity.singular(),
+            "notify_url": format!("{}/…", webhook.notify_url.origin()),
+            "secret": webhook.secret,
+        })
+    };
+    json!({
+        "organization_id": books.organization_id,
+        "calls_per_day": books.calls_per_day,
+        "entities": books.entities.iter().map(|entity| entity.singular()).collect::<Vec<_>>(),
+        "webhooks": books.webhooks.iter().map(webhook).collect::<Vec<_>>(),
     })
 }
 
 /// Every secret that this device knows, as far as its files can be read.
 fn secrets(config: &Config) -> Vec<Secret> {
     let mut secrets = Vec::new();
-    if let Some(channel) = &config.channel {
-        let url = &channel.notify_url;
+    let webhooks = config.books.iter().flat_map(|books| &books.webhooks);
+    let announced = webhooks.map(|webhook| &webhook.notify_url);
+    for url in config.channel.iter().map(|channel| &channel.notify_url).chain(announced) {
         secrets.extend([url.secret_part(), url.path()].map(|text| Secret::new(text.to_owned())));
     }
     let token = config.local.token_file.as_deref().and_then(|file| reader_token::load(file).ok());

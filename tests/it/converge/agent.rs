@@ -13,7 +13,9 @@ use crmirror::mirror::planner::Input;
 use crmirror::secret::Secret;
 use crmirror::server::asked::{Asked, Peer};
 use crmirror::server::board::Board;
-use crmirror::server::receive::Reception;
+use crmirror::server::intake::Intake;
+use crmirror::server::receive::Notifications;
+use crmirror::server::reception::Reception;
 use crmirror::store::{INBOX_LIMIT, Store};
 
 use super::device::Device;
@@ -64,14 +66,10 @@ impl Agent {
         )
         .unwrap();
         let modules = config.modules.iter().map(|module| module.name.clone()).collect();
-        let reception = Reception::new(
-            NOTIFY_PATH,
-            modules,
-            store.clone(),
-            Arc::clone(&board),
-            bell,
-            Arc::clone(&clock),
-        );
+        let intake = Intake::new(store.clone(), Arc::clone(&board), bell, Arc::clone(&clock));
+        let intake = Arc::new(intake);
+        let reception = Reception::new(Arc::clone(&intake), false)
+            .with(NOTIFY_PATH, Notifications::new(modules, intake));
         *door.lock().unwrap() = Some(reception);
         Agent { heart, store, board, rung, door: Arc::clone(door) }
     }

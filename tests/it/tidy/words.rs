@@ -43,6 +43,9 @@ const BANNED: [(&str, &str); 33] = [
     ("webhooks", "callbacks"),
 ];
 
+/// What Books calls its own things: they stand where Books is spoken of.
+const OF_BOOKS: [&str; 3] = ["entities", "webhook", "webhooks"];
+
 /// Words banned from what is logged, where only we speak: elsewhere they have other meanings.
 const BANNED_FROM_LOGS: [(&str, &str); 13] = [
     ("backlog", "inbox"),
@@ -173,7 +176,8 @@ fn verdict(source: &Source, at: usize, word: &str, banned: &[(&str, &str)]) -> O
     let (_, better) = banned.iter().find(|(banned, _)| *banned == word)?;
     let excused =
         EXCEPTIONS.iter().any(|(path, excepted, _)| *path == source.path && *excepted == word);
-    (!excused).then(|| format!("{}: '{word}'; say {better}", source.place(at)))
+    let of_books = OF_BOOKS.contains(&word) && words(&source.text).any(|(_, word)| word == "Books");
+    (!excused && !of_books).then(|| format!("{}: '{word}'; say {better}", source.place(at)))
 }
 
 /// The words that a name is made of: `notify_url` and `NotifyUrl` of two, `URL_LIMIT` of two.
