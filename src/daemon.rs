@@ -347,5 +347,9 @@ fn spawn_for_good(
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
     let spawned = thread::Builder::new().name(name.into()).spawn(work);
-    spawned.map(|_| ()).map_err(|error| Failure::failed(format!("no thread for {name}: {error}")))
+    spawned.map(|_| ()).map_err(no_thread(name))
+}
+
+fn no_thread(name: &str) -> impl Fn(io::Error) -> Failure + '_ {
+    move |error| Failure::failed(format!("no thread for {name}: {error}"))
 }

@@ -27,6 +27,7 @@ pub mod identity;
 pub mod logger;
 pub mod memory;
 pub mod mirror;
+pub mod priority;
 pub mod reader_token;
 pub mod secret;
 pub mod server;

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::error::Failure;
 use crate::mirror::planner::Input;
 use crate::mirror::record::ModuleName;
+use crate::priority;
 use crate::reader_token;
 use crate::server::board::Board;
 use crate::server::gate::{Gate, Limits, Listener, Teller, TlsFiles};
@@ -84,16 +85,18 @@ impl Doors {
             warning.iter().for_each(|warning| log::warn!("{warning}"));
             local = local.guarded_by(token);
         }
-        let hall = open_hall(LOCAL_WORKERS, Arc::new(move |asked| local.respond(asked)))?;
-        let hall = hall.live(store.bell());
-        let limits = Limits { one_peer: true, ..Limits::default() };
-        let mut tellers = Vec::new();
-        for listener in sockets::local(config, passed)? {
-            let gate = open_gate(listener, None, limits.clone(), &hall)?;
-            let door = if gate.address().is_some() { "local" } else { "socket" };
-            tellers.push((door, gate.teller()));
-            self.gates.push(gate);
-        }
+        // Whoever reads, and however much, leaves the processor to callbacks first.
+        let opened = priority::behind(
+            || open_behind(config, passed, local, store),
+            |error| {
+                let hint = "have SystemCallFilter allow setpriority";
+                log::warn!("readers may hold callbacks up: {error}; {hint}");
+            },
+        );
+        let (gates, hall) = opened.map_err(super::no_thread("local"))??;
+        let door = |gate: &Gate| if gate.address().is_some() { "local" } else { "socket" };
+        let tellers = gates.iter().map(|gate| (door(gate), gate.teller())).collect();
+        self.gates.extend(gates);
         self.halls.push(hall);
         Ok(tellers)
     }
@@ -162,6 +165,21 @@ fn reception(
 
 fn module_names(config: &Config) -> Vec<ModuleName> {
     config.modules.iter().map(|module| module.name.clone()).collect()
+}
+
+/// The doors of local programs, by threads that come behind those of callbacks.
+fn open_behind(
+    config: &Config,
+    passed: &Passed,
+    local: Local,
+    store: &Store,
+) -> Result<(Vec<Gate>, Hall), Failure> {
+    let hall = open_hall(LOCAL_WORKERS, Arc::new(move |asked| local.respond(asked)))?;
+    let hall = hall.live(store.bell());
+    let limits = Limits { one_peer: true, ..Limits::default() };
+    let listeners = sockets::local(config, passed)?.into_iter();
+    let gates = listeners.map(|listener| open_gate(listener, None, limits.clone(), &hall));
+    Ok((gates.collect::<Result<_, _>>()?, hall))
 }
 
 fn open_hall(workers: usize, respond: Respond) -> Result<Hall, Failure> {

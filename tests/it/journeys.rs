@@ -17,6 +17,7 @@
 //! - `front_door`: proxies and certificates. `readers`: tokens, sockets, pages, deaf readers.
 //! - `doctor`: what is said of each fault, and what to do. `bundle`: what may be sent to others.
 //! - `install`: placed and removed, in a directory of its own. `update`: a binary is replaced.
+//! - `priority`: readers come behind callbacks.
 //! - `page`, `scrape`: the status page and the metrics, as they leave the daemon.
 //! - `secrets`: what is never printed. `ending`: SIGTERM. `full_disk`: while all of it goes on.
 //! - `wrong_clock`: decades off at the start, and jumps.
@@ -49,6 +50,7 @@ mod no_reads;
 mod openapi;
 mod page;
 mod paging;
+mod priority;
 mod readers;
 mod reads;
 mod refused;

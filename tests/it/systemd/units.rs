@@ -86,6 +86,15 @@ fn the_service_says_what_the_daemon_relies_on() {
             ("MemoryMax", &["400M"]),
             ("TasksMax", &["512"]),
             ("RestrictAddressFamilies", &["AF_INET AF_INET6 AF_UNIX"]),
+            (
+                "SystemCallFilter",
+                &[
+                    "@system-service",
+                    "~@privileged @resources @keyring @memlock @aio @setuid",
+                    // Of those, what readers' threads are made to give way with.
+                    "setpriority",
+                ],
+            ),
         ],
     );
     let commands = ["ExecStart", "ExecStartPre"].map(|key| values(&unit, "Service", key));
