@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::Key;
 use super::past::{Past, Step};
-use super::{Store, StoreError, Tails, index, values};
+use super::read::{self, FIRST_ID, LAST_ID};
+use super::{Store, StoreError, Tails, index, parts, values};
 use crate::mirror::inbox::{Arrival, InboxItem, InboxSequence, Quarantined};
 use crate::mirror::ledger::Ledger;
 use crate::mirror::record::{ChangeKind, Entry, ModuleName, RecordId};
@@ -63,11 +64,7 @@ pub struct Commit {
 impl Commit {
     /// About how much is written: the records, of which one can be as large as a reply.
     fn bytes(&self) -> u64 {
-        let bytes = |write: &Write| match &write.entry {
-            Entry::Live(record) => record.json().len() as u64,
-            Entry::Tombstone { .. } => 0,
-        };
-        self.writes.iter().map(bytes).sum()
+        self.writes.iter().filter_map(Write::json).map(|json| json.len() as u64).sum()
     }
 }
 
@@ -81,6 +78,16 @@ pub struct Write {
     /// What a reader is told; `None` when there is nothing new to see. The entry keeps its sequence
     /// then.
     pub change: Option<ChangeKind>,
+}
+
+impl Write {
+    /// The text of a live record.
+    fn json(&self) -> Option<&str> {
+        match &self.entry {
+            Entry::Live(record) => Some(record.json()),
+            Entry::Tombstone { .. } => None,
+        }
+    }
 }
 
 /// What a commit gave out.
@@ -174,6 +181,7 @@ impl Store {
         let changes = commit.writes.iter().filter(|write| write.change.is_some()).count() as u64;
         let committed = self.write_much("commit", commit.bytes(), changes, |db, tails| {
             let mut batch = sled::Batch::default();
+            self.review_packing(db, tails, &mut batch, &commit)?;
             write_entries(db, tails, &mut batch, &commit)?;
             settle(db, tails, &mut batch, &commit.settled)?;
             tails.set_aside(&mut batch, &commit);
@@ -189,6 +197,26 @@ impl Store {
         self.0.bell.ring(committed.last_sequence);
         Ok(committed)
     }
+
+    /// Makes a dictionary for the module's records if it is time to.
+    fn review_packing(
+        &self,
+        db: &sled::Db,
+        tails: &mut Tails,
+        batch: &mut sled::Batch,
+        commit: &Commit,
+    ) -> sled::Result<()> {
+        let records: Vec<&str> = commit.writes.iter().filter_map(Write::json).collect();
+        let module = &commit.module;
+        let kept = tails.packing.review(module, &records, tails.last_change, |limit| {
+            let range = read::records(module, Included(FIRST_ID), Included(LAST_ID));
+            self.live(Past::new(db, range, true), 0, limit)
+        })?;
+        if let Some((key, value)) = kept {
+            batch.insert(key, value);
+        }
+        Ok(())
+    }
 }
 
 fn write_entries(
@@ -198,25 +226,31 @@ fn write_entries(
     commit: &Commit,
 ) -> sled::Result<()> {
     let mut changes = Vec::new();
-    let mut written: BTreeMap<RecordId, u64> = BTreeMap::new();
+    // The last of several writes of a record is the one that stays.
+    let mut last: BTreeMap<RecordId, (u64, &Entry)> = BTreeMap::new();
     for write in &commit.writes {
-        let key = Key::Record(commit.module.clone(), write.id).bytes();
-        let sequence = match (write.change, written.get(&write.id)) {
+        let sequence = match (write.change, last.get(&write.id)) {
             (Some(kind), _) => {
                 changes.push((write.id, kind));
                 tails.last_change + changes.len() as u64
             }
-            (None, Some(sequence)) => *sequence,
+            (None, Some((sequence, _))) => *sequence,
             (None, None) => {
-                let stored = db.get(&key)?;
-                let stored =
-                    stored.and_then(|value| values::read_entry(&key, write.id, &value).ok());
-                stored.map_or(tails.last_change + changes.len() as u64, |stored| stored.sequence)
+                let key = Key::Record(commit.module.clone(), write.id).bytes();
+                let stored = parts::read(db, &key)?;
+                let kept = stored.as_ref().map(|value| values::read_kept(&key, value));
+                match kept {
+                    Some(Ok((sequence, _))) => sequence,
+                    Some(Err(_)) | None => tails.last_change + changes.len() as u64,
+                }
             }
         };
-        written.insert(write.id, sequence);
-        let value = values::write_entry(&key, &write.entry, sequence);
-        batch.insert(key, value);
+        last.insert(write.id, (sequence, &write.entry));
+    }
+    for (id, (sequence, entry)) in last {
+        let key = Key::Record(commit.module.clone(), id).bytes();
+        let value = tails.packing.write(&key, &commit.module, entry, sequence);
+        parts::replace(db, batch, key, value)?;
     }
     tails.add_changes(batch, commit, &changes);
     tails.trim_changes(db, batch)

@@ -35,7 +35,7 @@ impl Store {
     pub fn set_document(&self, name: &DocumentName, kept: &Document) -> Result<(), StoreError> {
         let parts = parts(&kept.body);
         let count = u16::try_from(parts.len()).expect("8 MiB are some 2,800 parts");
-        let sum = values::sum(&kept.body);
+        let sum = values::sum(kept.body.as_bytes());
         let head = DocumentHead { read: kept.read, status: kept.status, parts: count, sum };
         let before = self.document_head(name)?.map_or(0, |head| head.parts);
         let mut batch = sled::Batch::default();
@@ -63,7 +63,7 @@ impl Store {
                 let part: Option<String> = self.plain(&Key::Document(name.clone(), number))?;
                 body.push_str(&part.unwrap_or_default());
             }
-            if values::sum(&body) == head.sum {
+            if values::sum(body.as_bytes()) == head.sum {
                 return Ok(Some(Document { read: head.read, status: head.status, body }));
             }
         }

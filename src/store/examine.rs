@@ -10,10 +10,11 @@ use super::documents::DocumentHead;
 use super::error::OpenError;
 use super::index::Indexes;
 use super::keys::{
-    CHANGE, DOCUMENT, FIELDS, GONE, INBOX, INDEXES, Key, LEDGER, MODIFIED, QUARANTINED, RECORD,
-    TERM,
+    CHANGE, DICTIONARY, DOCUMENT, FIELDS, GONE, INBOX, INDEXES, Key, LEDGER, MODIFIED, PART,
+    QUARANTINED, RECORD, TERM,
 };
 use super::open::{Failure, NOTHING_READ, has_format, open_sled};
+use super::pack::{Dictionaries, Unpacker};
 use super::past::{Past, Step};
 use super::place::Place;
 use super::{Damage, snapshot, values};
@@ -69,11 +70,12 @@ pub fn examine(directory: &Path, repair: bool) -> Result<Examination, OpenError>
     }
     match open_sled(&place.sled()) {
         Ok(db) => {
-            count(&db, &mut found);
+            let dictionaries = dictionaries(&db);
+            count(&db, &dictionaries, &mut found);
             // A log of which sled can read nothing opens as an empty store.
             match has_format(&place.sled(), &db) {
-                Ok(true) => {}
-                Ok(false) => found.trouble = Some(NOTHING_READ.to_owned()),
+                Ok(Some(_)) => {}
+                Ok(None) => found.trouble = Some(NOTHING_READ.to_owned()),
                 Err(Failure::Unreadable(cause)) => found.trouble = Some(cause),
                 Err(Failure::Final(error)) => return Err(error),
             }
@@ -87,10 +89,18 @@ pub fn examine(directory: &Path, repair: bool) -> Result<Examination, OpenError>
     Ok(found)
 }
 
-/// Whether a value is one that belongs under its key, and can be read. Needs no store.
+/// Whether a value is one that belongs under its key, and can be read. Needs no store, and so can
+/// read no record that is packed with a dictionary.
 pub fn examine_pair(key: &[u8], value: &[u8]) -> Result<(), Damage> {
+    examine_with(&Dictionaries::default(), key, value)
+}
+
+/// The same with the dictionaries of a store, which come before what was packed with them.
+fn examine_with(dictionaries: &Dictionaries, key: &[u8], value: &[u8]) -> Result<(), Damage> {
     match Key::parse(key).ok_or(Damage::Content)? {
-        Key::Record(_, id) => values::read_entry(key, id, value).map(drop),
+        Key::Dictionary(..) => dictionaries.learn(key, value).map(drop),
+        Key::Part(..) => values::read_part(key, value).map(drop),
+        Key::Record(_, id) => Unpacker::new(dictionaries).entry(key, id, value).map(drop),
         Key::Change(_) => values::read_plain::<KeptChanges>(key, value).map(drop),
         Key::Inbox(_) => values::read_plain::<Arrival>(key, value).map(drop),
         Key::Ledger(_) => values::read_plain::<Ledger>(key, value).map(drop),
@@ -107,7 +117,18 @@ pub fn examine_pair(key: &[u8], value: &[u8]) -> Result<(), Damage> {
     }
 }
 
-fn count(db: &sled::Db, found: &mut Examination) {
+/// The dictionaries that can be read; the others are counted with their kind.
+fn dictionaries(db: &sled::Db) -> Dictionaries {
+    let dictionaries = Dictionaries::default();
+    for step in Past::kind(db, DICTIONARY) {
+        if let Ok(Step::Pair(key, value)) = step {
+            let _ = dictionaries.learn(&key, &value);
+        }
+    }
+    dictionaries
+}
+
+fn count(db: &sled::Db, dictionaries: &Dictionaries, found: &mut Examination) {
     for (kind, name) in [
         (RECORD, "records"),
         (CHANGE, "lists of changes"),
@@ -120,11 +141,13 @@ fn count(db: &sled::Db, found: &mut Examination) {
         (GONE, "indexed deletions"),
         (TERM, "indexed terms"),
         (INDEXES, "lists of indexes"),
+        (PART, "parts of records"),
+        (DICTIONARY, "dictionaries"),
     ] {
         let mut counted = Counted { kind: name, good: 0, unreadable: 0, gaps: 0 };
         for step in Past::kind(db, kind) {
             match step {
-                Ok(Step::Pair(key, value)) if examine_pair(&key, &value).is_ok() => {
+                Ok(Step::Pair(key, value)) if examine_with(dictionaries, &key, &value).is_ok() => {
                     counted.good += 1;
                 }
                 Ok(Step::Pair(..)) => counted.unreadable += 1,

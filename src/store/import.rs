@@ -158,9 +158,10 @@ fn adapted(
 ) -> Option<Vec<u8>> {
     let wanted = |module: &ModuleName| !imported.let_go.contains(module);
     match Key::parse(bytes)? {
-        Key::Record(module, _) | Key::Fields(module) | Key::Quarantined(module, _) => {
-            wanted(&module).then_some(value)
-        }
+        Key::Record(module, _)
+        | Key::Dictionary(module, _)
+        | Key::Fields(module)
+        | Key::Quarantined(module, _) => wanted(&module).then_some(value),
         Key::Ledger(module) => {
             let ledger: Ledger = values::read_plain(bytes, &value).ok()?;
             let ledger = match imported.unproved.contains(&module) {
@@ -180,6 +181,8 @@ fn adapted(
             Some(value)
         }
         Key::Inbox(_) | Key::Spending | Key::Format => None,
+        // In snapshots records are whole.
+        Key::Part(..) => None,
         // Made anew from the records.
         Key::Modified(..) | Key::Gone(..) | Key::Term(..) | Key::Indexes(_) => None,
     }

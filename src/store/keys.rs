@@ -18,6 +18,8 @@ use crate::mirror::time::UpstreamTime;
 pub(super) enum Key {
     /// A committed change, by its sequence.
     Change(u64),
+    /// What the records of a module were packed with, by the checksum of its text.
+    Dictionary(ModuleName, u32),
     /// A live record, by a term of its value in a field.
     Term(ModuleName, FieldName, Term, RecordId),
     /// A remembered deletion, by when it went.
@@ -30,6 +32,8 @@ pub(super) enum Key {
     Fields(ModuleName),
     /// A document: what it is in part 0, its text in the parts from 1 on.
     Document(DocumentName, u16),
+    /// A part of a record that is too large for one value, from 1 on.
+    Part(ModuleName, RecordId, u16),
     /// A record set aside.
     Quarantined(ModuleName, RecordId),
     /// A record, live or remembered as deleted.
@@ -45,12 +49,14 @@ pub(super) enum Key {
 }
 
 pub(super) const CHANGE: u8 = b'c';
+pub(super) const DICTIONARY: u8 = b'd';
 pub(super) const TERM: u8 = b'f';
 pub(super) const GONE: u8 = b'g';
 pub(super) const INBOX: u8 = b'i';
 pub(super) const LEDGER: u8 = b'l';
 pub(super) const FIELDS: u8 = b'm';
 pub(super) const DOCUMENT: u8 = b'o';
+pub(super) const PART: u8 = b'p';
 pub(super) const QUARANTINED: u8 = b'q';
 pub(super) const RECORD: u8 = b'r';
 pub(super) const MODIFIED: u8 = b't';
@@ -63,6 +69,11 @@ impl Key {
     pub(super) fn bytes(&self) -> Vec<u8> {
         match self {
             Key::Change(sequence) => numbered(CHANGE, *sequence),
+            Key::Dictionary(module, sum) => {
+                let mut key = of_module(DICTIONARY, module);
+                key.extend_from_slice(&sum.to_be_bytes());
+                key
+            }
             Key::Term(module, field, term, id) => {
                 let mut key = terms_of(module, field, *term);
                 key.extend_from_slice(&id.number().to_be_bytes());
@@ -73,6 +84,7 @@ impl Key {
             Key::Ledger(module) => named(LEDGER, module),
             Key::Fields(module) => named(FIELDS, module),
             Key::Document(name, part) => documented(name, *part),
+            Key::Part(module, id, part) => part_of(&identified(RECORD, module, *id), *part),
             Key::Quarantined(module, id) => identified(QUARANTINED, module, *id),
             Key::Record(module, id) => identified(RECORD, module, *id),
             Key::Modified(module, time, id) => timed(MODIFIED, module, *time, *id),
@@ -87,12 +99,17 @@ impl Key {
         let (kind, rest) = bytes.split_first()?;
         match *kind {
             CHANGE => number(rest).map(Key::Change),
+            DICTIONARY => dictionary(rest).map(|(module, sum)| Key::Dictionary(module, sum)),
             TERM => term(rest),
             GONE => moment(rest).and_then(|(module, time, id)| Some(Key::Gone(module, time?, id))),
             INBOX => number(rest).map(Key::Inbox),
             LEDGER => name(rest).map(Key::Ledger),
             FIELDS => name(rest).map(Key::Fields),
             DOCUMENT => document(rest).map(|(name, part)| Key::Document(name, part)),
+            PART => {
+                let (rest, part) = rest.split_last_chunk()?;
+                identity(rest).map(|(module, id)| Key::Part(module, id, u16::from_be_bytes(*part)))
+            }
             QUARANTINED => identity(rest).map(|(module, id)| Key::Quarantined(module, id)),
             RECORD => identity(rest).map(|(module, id)| Key::Record(module, id)),
             MODIFIED => moment(rest).map(|(module, time, id)| Key::Modified(module, time, id)),
@@ -134,6 +151,15 @@ pub(super) fn of_field(module: &ModuleName, field: &FieldName) -> Vec<u8> {
     start
 }
 
+/// The key of a part of the record whose key this is.
+pub(super) fn part_of(record: &[u8], part: u16) -> Vec<u8> {
+    let mut key = Vec::with_capacity(record.len() + 2);
+    key.push(PART);
+    key.extend_from_slice(&record[1..]);
+    key.extend_from_slice(&part.to_be_bytes());
+    key
+}
+
 /// The id in the key of a record, without a look at the rest; `None` for a key too short.
 pub(super) fn id_at_end(key: &[u8]) -> Option<RecordId> {
     key.last_chunk().map(|id| RecordId::new(u64::from_be_bytes(*id)))
@@ -144,12 +170,14 @@ impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Key::Change(sequence) => write!(f, "change {sequence}"),
+            Key::Dictionary(module, sum) => write!(f, "dictionary {sum:08x} of {module}"),
             Key::Term(module, field, _, id) => write!(f, "the index of {module}.{field} at {id}"),
             Key::Gone(module, _, id) => write!(f, "the index of deletions at {module}/{id}"),
             Key::Inbox(sequence) => write!(f, "inbox item {sequence}"),
             Key::Ledger(module) => write!(f, "the ledger of {module}"),
             Key::Fields(module) => write!(f, "the field names of {module}"),
             Key::Document(name, part) => write!(f, "part {part} of {name}"),
+            Key::Part(module, id, part) => write!(f, "part {part} of record {module}/{id}"),
             Key::Quarantined(module, id) => write!(f, "quarantined record {module}/{id}"),
             Key::Record(module, id) => write!(f, "record {module}/{id}"),
             Key::Modified(module, _, id) => write!(f, "the index of times at {module}/{id}"),
@@ -257,6 +285,11 @@ fn document(bytes: &[u8]) -> Option<(DocumentName, u16)> {
     Some((document, u16::from_be_bytes(*part)))
 }
 
+fn dictionary(bytes: &[u8]) -> Option<(ModuleName, u32)> {
+    let (module, sum) = bytes.split_last_chunk()?;
+    Some((name(module.strip_suffix(&[0])?)?, u32::from_be_bytes(*sum)))
+}
+
 fn identity(bytes: &[u8]) -> Option<(ModuleName, RecordId)> {
     let (module, id) = bytes.split_last_chunk::<8>()?;
     let module = name(module.strip_suffix(&[0])?)?;
@@ -284,6 +317,10 @@ mod tests {
                 keys.extend([Key::Ledger(module.clone()), Key::Fields(module.clone())]);
                 keys.push(Key::Quarantined(module.clone(), id));
                 keys.push(Key::Record(module.clone(), id));
+                for part in [0, 1, 255, 256, u16::MAX] {
+                    keys.push(Key::Part(module.clone(), id, part));
+                }
+                keys.push(Key::Dictionary(module.clone(), number as u32 ^ (number >> 33) as u32));
                 keys.push(Key::Indexes(module.clone()));
                 for time in [i64::MIN, -1, 0, 255, 256, i64::MAX].map(UpstreamTime::from_unix) {
                     keys.push(Key::Modified(module.clone(), Some(time), id));
@@ -309,7 +346,7 @@ mod tests {
 
     #[test]
     fn what_is_no_key_is_refused() {
-        let bad: [&[u8]; 16] = [
+        let bad: [&[u8]; 19] = [
             b"",
             b"x",
             b"i1234567",
@@ -325,6 +362,9 @@ mod tests {
             b"om12",
             b"om\x001",
             b"of\x0012",
+            b"dLeads1234",
+            b"d\x001234",
+            b"pLeads\x0012345678",
             b"ox\x0012",
         ];
         for bytes in bad {

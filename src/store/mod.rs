@@ -24,6 +24,8 @@ mod keys;
 mod maintain;
 mod numbers;
 mod open;
+mod pack;
+mod parts;
 mod past;
 mod place;
 mod read;
@@ -68,6 +70,7 @@ use desk::{Desk, Outcome, Ticket};
 use index::Shelf;
 use keys::Key;
 use numbers::Numbers;
+use pack::{Dictionaries, Packing, Unpacker};
 use past::Gap;
 use place::Place;
 use room::Runway;
@@ -104,6 +107,7 @@ struct Shared {
     desk: Desk,
     tails: Mutex<Tails>,
     shown: Shown,
+    dictionaries: Arc<Dictionaries>,
     bell: Arc<Bell>,
     numbers: Numbers,
     failed: AtomicBool,
@@ -130,6 +134,7 @@ struct Tails {
     /// Numbers of changes up to this one may be given: it is kept that they were.
     reserved: u64,
     quarantined: BTreeMap<(ModuleName, RecordId), UpstreamTime>,
+    packing: Packing,
     indexes: Arc<Shelf>,
     /// The indexes that there should be, once somebody has said so.
     wanted: Option<BTreeMap<ModuleName, BTreeSet<Index>>>,
@@ -155,12 +160,14 @@ impl Store {
         let shown = Shown::default();
         shown.publish(&opened.tails);
         let bell = Arc::new(Bell::new(opened.tails.last_change));
+        let dictionaries = Arc::clone(&opened.tails.packing.dictionaries);
         let runway = Runway::behind(&opened.place.sled().join("db"));
         let shared = Shared {
             db: opened.db,
             desk: Desk::default(),
             tails: Mutex::new(opened.tails),
             shown,
+            dictionaries,
             bell,
             numbers,
             failed: AtomicBool::new(false),
@@ -287,6 +294,11 @@ impl Store {
     /// Bytes that the store takes on disk.
     pub fn size_on_disk(&self) -> Result<u64, StoreError> {
         self.run("measure itself", |db| db.size_on_disk())
+    }
+
+    /// What reads the values of records.
+    fn unpacker(&self) -> Unpacker<'_> {
+        Unpacker::new(&self.0.dictionaries)
     }
 
     /// Does one small write, alone.

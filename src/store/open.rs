@@ -24,10 +24,11 @@ use super::commit::KeptChanges;
 use super::error::{Healing, OpenError};
 use super::keys::Key;
 use super::numbers::Numbers;
+use super::pack::{Dictionaries, Packing, Unpacker};
 use super::place::{Place, unwritable};
 use super::rebuild::Taken;
 use super::values::{self, Damage};
-use super::{index, read, rebuild, sync};
+use super::{index, parts, read, rebuild, sync};
 use crate::mirror::inbox::Quarantined;
 use crate::mirror::ledger::Ledger;
 use crate::mirror::record::ModuleName;
@@ -47,8 +48,9 @@ const LOCK_TRIES: u32 = 100;
 /// Pause between two tries.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
-/// The format of the whole store that this program writes and reads.
-pub(super) const FORMAT: u32 = 1;
+/// The format of the whole store that this program writes; it reads all up to it. The first had no
+/// packed records and no parts.
+pub(super) const FORMAT: u32 = 2;
 
 /// A store that has been opened.
 pub(super) struct Opened {
@@ -150,7 +152,9 @@ fn rebuild_in_place(place: &Place) -> Result<(sled::Db, Tails), Failure> {
     // There was something, so what is empty now has lost it.
     let (db, mut tails) = attempt(place, false)?;
     rebuild::fill_in_place(place, &db)?;
-    distrust(&db).map_err(|error| judge(&place.sled(), error))?;
+    let judged = |error| judge(&place.sled(), error);
+    tails.packing = Packing::survey(&db).map_err(judged)?;
+    distrust(&db, &tails.packing.dictionaries).map_err(judged)?;
     // On disk they have lost their mark with the ledgers.
     tails.indexes = Arc::default();
     Ok((db, tails))
@@ -267,10 +271,12 @@ pub(super) fn attempt_at(
     let judged = |error| judge(path, error);
     // A log of which sled can read nothing opens as an empty store, without an error: only a key
     // that each of our stores has from its first moment tells it from a new one.
-    if !has_format(path, &db)? {
-        if !fresh {
-            return Err(Failure::Unreadable(NOTHING_READ.into()));
-        }
+    let format = has_format(path, &db)?;
+    if format.is_none() && !fresh {
+        return Err(Failure::Unreadable(NOTHING_READ.into()));
+    }
+    // An older one is given the new number before it holds what an older crmirror cannot read.
+    if format != Some(FORMAT) {
         let key = Key::Format.bytes();
         let value = values::write_plain(&key, &FORMAT);
         db.insert(key, value).and_then(|_| db.flush()).map_err(judged)?;
@@ -280,15 +286,15 @@ pub(super) fn attempt_at(
     Ok((db, tails))
 }
 
-/// Whether the store says that it is one of ours; `false` when it says nothing. That of a newer
-/// crmirror is an error.
-pub(super) fn has_format(path: &Path, db: &sled::Db) -> Result<bool, Failure> {
+/// Which format the store says that it has; `None` when it says nothing. That of a newer crmirror
+/// is an error.
+pub(super) fn has_format(path: &Path, db: &sled::Db) -> Result<Option<u32>, Failure> {
     let key = Key::Format.bytes();
     let newer = |format| OpenError::Newer { path: path.to_owned(), format, reads: FORMAT };
     let value = db.get(&key).map_err(|error| judge(path, error))?;
     match value.map(|value| values::read_plain::<u32>(&key, &value)) {
-        None => Ok(false),
-        Some(Ok(FORMAT)) => Ok(true),
+        None => Ok(None),
+        Some(Ok(format @ ..=FORMAT)) => Ok(Some(format)),
         Some(Ok(format)) => Err(newer(format).into()),
         Some(Err(Damage::Newer(version))) => Err(newer(version.into()).into()),
         Some(Err(damage)) => Err(Failure::Unreadable(damage.to_string())),
@@ -346,7 +352,8 @@ pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
 
 /// Finds where each numbered kind ended, and counts what is counted.
 fn survey(db: &sled::Db) -> sled::Result<Tails> {
-    let mut tails = Tails { indexes: index::survey(db)?, ..Tails::default() };
+    let (packing, indexes) = (Packing::survey(db)?, index::survey(db)?);
+    let mut tails = Tails { packing, indexes, ..Tails::default() };
     for key in db.range(Key::inbox()).keys() {
         if let Some(Key::Inbox(sequence)) = Key::parse(&key?) {
             tails.last_inbox = sequence;
@@ -380,13 +387,15 @@ fn survey(db: &sled::Db) -> sled::Result<Tails> {
 /// Withdraws what is proved of every module, and counts its records anew. sled makes the best of a
 /// damaged log without a word about what it had to leave out: old values may have come back, and
 /// acknowledged ids may be gone from the inbox. A listing of the whole module finds them all.
-fn distrust(db: &sled::Db) -> sled::Result<()> {
+fn distrust(db: &sled::Db, dictionaries: &Dictionaries) -> sled::Result<()> {
     let mut counts: BTreeMap<ModuleName, u64> = BTreeMap::new();
+    let mut unpacker = Unpacker::new(dictionaries);
     for pair in db.iter() {
         let (key, value) = pair?;
         match Key::parse(&key) {
             Some(Key::Record(module, _)) => {
-                let live = values::is_live(&key, &value).unwrap_or(false);
+                let value = parts::whole(db, &key, value)?;
+                let live = unpacker.is_live(&key, &value).unwrap_or(false);
                 *counts.entry(module).or_default() += u64::from(live);
             }
             Some(Key::Ledger(module)) => drop(counts.entry(module).or_default()),

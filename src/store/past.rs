@@ -14,6 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use sled::IVec;
 
 use super::open::is_about_content;
+use super::{parts, values};
 use crate::mirror::record::MODULE_NAME_LIMIT;
 
 /// Bytes of the longest key of a record: a kind, a module's name, a zero byte and an id. Those of
@@ -213,7 +214,7 @@ impl Iterator for Past<'_> {
                     }
                     Bound::Included(_) | Bound::Unbounded => *side = Bound::Excluded(key.to_vec()),
                 }
-                Some(Ok(Step::Pair(key, value)))
+                Some(whole(self.db, key, value))
             }
             Ok(Some(Err(cause))) => {
                 self.pairs = None;
@@ -229,6 +230,20 @@ impl Iterator for Past<'_> {
             }
         }
     }
+}
+
+/// The pair with its whole value; parts that cannot be read are a gap of this one key.
+fn whole(db: &sled::Db, key: IVec, value: IVec) -> sled::Result<Step> {
+    if values::read_in_parts(&key, &value).is_none() {
+        return Ok(Step::Pair(key, value));
+    }
+    let cause = match catch_unwind(AssertUnwindSafe(|| parts::whole(db, &key, value))) {
+        Ok(Ok(value)) => return Ok(Step::Pair(key, value)),
+        Ok(Err(error)) if is_damage(&error) => error.to_string(),
+        Ok(Err(error)) => return Err(error),
+        Err(panic) => super::open::panic_text(&*panic),
+    };
+    Ok(Step::Gap(Gap { from: key.to_vec(), through: key.to_vec(), cause }))
 }
 
 /// A pair, or why the bytes cannot be read; any other failure ends the walk.

@@ -8,7 +8,7 @@
 //! counted, the first of a process is logged; a damaged page has the store made anew at the next
 //! start.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::ops::Bound::{self, Excluded, Included};
 use std::sync::atomic::Ordering;
 
@@ -18,7 +18,7 @@ use super::commit::KeptChanges;
 use super::keys::{self, Key};
 use super::past::{Gap, Past, Step, is_damage};
 use super::values::{self, Damage};
-use super::{Change, Store, StoreError, Stored};
+use super::{Change, Store, StoreError, Stored, parts};
 use crate::mirror::credits::Spending;
 use crate::mirror::inbox::{InboxItem, Quarantined};
 use crate::mirror::ledger::Ledger;
@@ -32,7 +32,9 @@ impl Store {
         let unreadable = |damage| StoreError::Unreadable { key: describe(&key), damage };
         match self.value("read a record", &key)? {
             Ok(None) => Ok(None),
-            Ok(Some(value)) => values::read_entry(&key, id, &value).map(Some).map_err(unreadable),
+            Ok(Some(value)) => {
+                self.unpacker().entry(&key, id, &value).map(Some).map_err(unreadable)
+            }
             Err(damage) => Err(unreadable(damage)),
         }
     }
@@ -91,9 +93,10 @@ impl Store {
         }
         let start = after.map_or(Included(FIRST_ID), Excluded);
         let range = records(module, start, Included(through));
+        let mut unpacker = self.unpacker();
         let id = |key: &[u8], value: &[u8]| {
             let id = keys::id_at_end(key).ok_or(Damage::Content)?;
-            values::is_live(key, value).map(|live| live.then_some(id))
+            unpacker.is_live(key, value).map(|live| live.then_some(id))
         };
         self.run("list ids", |db| self.collect(Past::new(db, range, true), limit, id))
     }
@@ -202,7 +205,7 @@ impl Store {
         operation: &'static str,
         key: &[u8],
     ) -> Result<Result<Option<IVec>, Damage>, StoreError> {
-        self.run(operation, |db| match db.get(key) {
+        self.run(operation, |db| match parts::read(db, key) {
             Ok(value) => Ok(Ok(value)),
             Err(error) if is_damage(&error) => {
                 let key = key.to_vec();
@@ -217,16 +220,21 @@ impl Store {
         })
     }
 
-    fn live(&self, pairs: Past<'_>, skipped: usize, limit: usize) -> sled::Result<Vec<Record>> {
-        let to_skip = Cell::new(skipped);
+    pub(super) fn live(
+        &self,
+        pairs: Past<'_>,
+        skipped: usize,
+        limit: usize,
+    ) -> sled::Result<Vec<Record>> {
+        let mut to_skip = skipped;
+        let mut unpacker = self.unpacker();
         self.collect(pairs, limit, |key, value| {
             let id = keys::id_at_end(key).ok_or(Damage::Content)?;
-            if to_skip.get() > 0 {
-                let is_live = values::is_live(key, value)?;
-                to_skip.set(to_skip.get() - usize::from(is_live));
+            if to_skip > 0 {
+                to_skip -= usize::from(unpacker.is_live(key, value)?);
                 return Ok(None);
             }
-            Ok(match values::read_entry(key, id, value)?.entry {
+            Ok(match unpacker.entry(key, id, value)?.entry {
                 Entry::Live(record) => Some(record),
                 Entry::Tombstone { .. } => None,
             })
@@ -238,7 +246,7 @@ impl Store {
         &self,
         steps: Past<'_>,
         limit: usize,
-        read: impl Fn(&[u8], &[u8]) -> Result<Found, Damage>,
+        mut read: impl FnMut(&[u8], &[u8]) -> Result<Found, Damage>,
     ) -> sled::Result<Vec<T>> {
         let mut found = Vec::new();
         if limit == 0 {

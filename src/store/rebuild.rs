@@ -16,17 +16,18 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
-use super::keys::{CHANGE, DOCUMENT, FIELDS, INBOX, Key, LEDGER, QUARANTINED, RECORD};
+use super::keys::{CHANGE, DICTIONARY, DOCUMENT, FIELDS, INBOX, Key, LEDGER, QUARANTINED, RECORD};
 use super::open::{FORMAT, Failure, attempt_at, has_format, judge, open_sled};
+use super::pack::{Dictionaries, Unpacker};
 use super::past::{Gap, Past, Step};
 use super::place::{Place, unwritable};
-use super::snapshot;
-use super::values;
+use super::{parts, snapshot, values};
 use crate::mirror::ledger::Ledger;
 use crate::mirror::record::ModuleName;
 
-/// The kinds that are taken over, in the order in which they are.
-const KINDS: [u8; 7] = [INBOX, LEDGER, FIELDS, DOCUMENT, QUARANTINED, RECORD, CHANGE];
+/// The kinds that are taken over, in the order in which they are. Parts of records come with the
+/// records.
+const KINDS: [u8; 8] = [INBOX, LEDGER, FIELDS, DOCUMENT, QUARANTINED, DICTIONARY, RECORD, CHANGE];
 
 /// Bytes that are written to the new store at once.
 const BATCH: usize = 1 << 20;
@@ -98,7 +99,7 @@ fn fill(place: &Place, gaps: &[Gap], new: &mut New<'_>) -> Result<(), Failure> {
     // What is written can be asked for.
     new.write()?;
     for_each_in_newest(place, |key, value| {
-        let hidden = key.first() == Some(&RECORD) || gaps.iter().any(|gap| gap.holds(&key));
+        let hidden = is_of_records(&key) || gaps.iter().any(|gap| gap.holds(&key));
         if hidden && !new.contains(&key)? { new.take(&key, &value) } else { Ok(()) }
     })
 }
@@ -107,11 +108,18 @@ fn fill(place: &Place, gaps: &[Gap], new: &mut New<'_>) -> Result<(), Failure> {
 pub(super) fn fill_in_place(place: &Place, db: &sled::Db) -> Result<(), Failure> {
     let judged = |error| judge(&place.sled(), error);
     for_each_in_newest(place, |key, value| {
-        if key.first() == Some(&RECORD) && !db.contains_key(&key).map_err(judged)? {
-            db.insert(key, value).map_err(judged)?;
+        if is_of_records(&key) && !db.contains_key(&key).map_err(judged)? {
+            let mut batch = sled::Batch::default();
+            parts::divide(key, value, |key, value| batch.insert(key, value));
+            db.apply_batch(batch).map_err(judged)?;
         }
         Ok(())
     })
+}
+
+/// Whether it is a record, or what records are packed with.
+fn is_of_records(key: &[u8]) -> bool {
+    matches!(key.first(), Some(&(RECORD | DICTIONARY)))
 }
 
 /// Hands over what is in the newest snapshot that can be read, if there is one.
@@ -154,6 +162,7 @@ pub(super) struct New<'a> {
     unflushed: u32,
     ledgers: BTreeMap<ModuleName, Ledger>,
     counts: BTreeMap<ModuleName, u64>,
+    dictionaries: Dictionaries,
     taken: Taken,
 }
 
@@ -169,6 +178,7 @@ impl<'a> New<'a> {
             unflushed: 0,
             ledgers: BTreeMap::new(),
             counts: BTreeMap::new(),
+            dictionaries: Dictionaries::default(),
             taken: Taken::default(),
         })
     }
@@ -189,13 +199,24 @@ impl<'a> New<'a> {
                 return Ok(());
             }
             Key::Record(module, _) => {
-                let live = values::is_live(bytes, value).unwrap_or(false);
+                let Ok(live) = Unpacker::new(&self.dictionaries).is_live(bytes, value) else {
+                    self.taken.unreadable += 1;
+                    return Ok(());
+                };
                 *self.counts.entry(module.clone()).or_default() += u64::from(live);
+            }
+            Key::Dictionary(..) => {
+                if self.dictionaries.learn(bytes, value).is_err() {
+                    self.taken.unreadable += 1;
+                    return Ok(());
+                }
             }
             // Indexes are built anew.
             Key::Format | Key::Term(..) | Key::Gone(..) | Key::Modified(..) | Key::Indexes(_) => {
                 return Ok(());
             }
+            // They came with their record, and are made anew.
+            Key::Part(..) => return Ok(()),
             Key::Change(_)
             | Key::Inbox(_)
             | Key::Fields(_)
@@ -214,7 +235,7 @@ impl<'a> New<'a> {
 
     fn put(&mut self, key: Vec<u8>, value: Vec<u8>) -> Result<(), Failure> {
         self.batched += key.len() + value.len();
-        self.batch.insert(key, value);
+        parts::divide(key, value, |key, value| self.batch.insert(key, value));
         if self.batched >= BATCH { self.write() } else { Ok(()) }
     }
 

@@ -16,7 +16,8 @@
 //! change whose record is older than it is made again when a catch-up finds the record. *Inbox*
 //! comes after both: an id that was settled in the meantime is one whose record is found by that
 //! catch-up; and the *quarantine* last, since ids move there from the inbox. Scans in progress are
-//! not taken over. Indexes are left out: they can be built from the records.
+//! not taken over. Indexes are left out: they can be built from the records. *Dictionaries* come
+//! before what was packed with them; records that are kept in parts are whole.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -24,9 +25,10 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::file::sync_directory_of;
-use super::keys::{CHANGE, DOCUMENT, FIELDS, INBOX, LEDGER, QUARANTINED, RECORD};
+use super::keys::{CHANGE, DICTIONARY, DOCUMENT, FIELDS, INBOX, LEDGER, QUARANTINED, RECORD};
+use super::pack::{Dictionaries, Unpacker};
 use super::past::{Past, Step};
-use super::{Store, StoreError, values};
+use super::{Damage, Store, StoreError, values};
 use crate::mirror::time::UpstreamTime;
 
 const MAGIC: &[u8; 8] = b"crmirror";
@@ -45,7 +47,7 @@ const VALUE_LIMIT: u32 = 64 << 20;
 const SYNC_EVERY: u64 = 4 << 20;
 
 /// The kinds in the order in which they are safe to read (see above).
-const ORDER: [u8; 7] = [LEDGER, FIELDS, DOCUMENT, RECORD, CHANGE, INBOX, QUARANTINED];
+const ORDER: [u8; 8] = [LEDGER, FIELDS, DOCUMENT, DICTIONARY, RECORD, CHANGE, INBOX, QUARANTINED];
 
 /// A snapshot that was taken.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -97,11 +99,13 @@ impl Store {
 
     fn write_snapshot(&self, path: &Path, now: UpstreamTime) -> io::Result<(u64, u64, u64)> {
         let mut writer = Writer::create(path, now)?;
-        let mut unreadable = 0;
+        let (mut unreadable, known) = (0, Dictionaries::default());
         for kind in ORDER {
             for step in Past::kind(&self.0.db, kind) {
                 match step.map_err(io::Error::other)? {
-                    Step::Pair(key, value) if values::check(&key, &value).is_ok() => {
+                    Step::Pair(key, value)
+                        if self.is_good(&mut writer, &known, &key, &value)? =>
+                    {
                         writer.add(&key, &value)?;
                         if writer.unsynced >= SYNC_EVERY {
                             writer.sync()?;
@@ -118,6 +122,31 @@ impl Store {
         }
         let (bytes, entries) = writer.finish()?;
         Ok((bytes, entries, unreadable))
+    }
+
+    /// Whether a value can be read by whoever has read the snapshot up to here. A dictionary that
+    /// was made since they were written is added before what was packed with it.
+    fn is_good(
+        &self,
+        writer: &mut Writer,
+        known: &Dictionaries,
+        key: &[u8],
+        value: &[u8],
+    ) -> io::Result<bool> {
+        let readable = || Unpacker::new(known).is_live(key, value);
+        match key.first() {
+            Some(&DICTIONARY) => return Ok(known.learn(key, value).is_ok()),
+            Some(&RECORD) if readable() == Err(Damage::Dictionary) => {}
+            Some(&RECORD) => return Ok(readable().is_ok()),
+            Some(_) | None => return Ok(values::check(key, value).is_ok()),
+        }
+        for step in Past::kind(&self.0.db, DICTIONARY) {
+            let Step::Pair(key, value) = step.map_err(io::Error::other)? else { continue };
+            if !known.knows(&key) && known.learn(&key, &value).is_ok() {
+                writer.add(&key, &value)?;
+            }
+        }
+        Ok(readable().is_ok())
     }
 
     /// A snapshot is a comfort: it is not to take the space that callbacks need.

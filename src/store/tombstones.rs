@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use super::keys::{self, Key};
 use super::past::{Past, Step};
-use super::{Store, StoreError, values};
-use crate::mirror::record::{Entry, ModuleName, RecordId};
+use super::values::{self, Kept};
+use super::{Store, StoreError};
+use crate::mirror::record::{ModuleName, RecordId};
 use crate::mirror::time::UpstreamTime;
 
 /// How long a tombstone is kept at least: as long as upstream's list of deletions reaches.
@@ -74,7 +75,7 @@ impl Store {
                     Step::Pair(key, value) => {
                         let Some(id) = keys::id_at_end(&key) else { continue };
                         walk.after = Some(id);
-                        match gone(&key, id, &value) {
+                        match gone(&key, &value) {
                             Some(gone) if gone < bound => old.push((key, id)),
                             Some(gone) => {
                                 *walk.days.entry(gone.unix().div_euclid(DAY)).or_default() += 1
@@ -105,7 +106,7 @@ impl Store {
             for (key, id) in old {
                 // It may have come back since.
                 let value = db.get(&key)?;
-                let gone = value.and_then(|value| gone(&key, id, &value));
+                let gone = value.and_then(|value| gone(&key, &value));
                 if let Some(gone) = gone.filter(|gone| *gone < bound) {
                     batch.remove(key);
                     // A module without indexes has no such key, and its removal writes nothing.
@@ -119,12 +120,9 @@ impl Store {
     }
 }
 
-fn gone(key: &[u8], id: RecordId, value: &[u8]) -> Option<UpstreamTime> {
-    if values::is_live(key, value).unwrap_or(true) {
-        return None;
-    }
-    match values::read_entry(key, id, value).ok()?.entry {
-        Entry::Tombstone { gone } => Some(gone),
-        Entry::Live(_) => None,
+fn gone(key: &[u8], value: &[u8]) -> Option<UpstreamTime> {
+    match values::read_kept(key, value) {
+        Ok((_, Kept::Gone(at))) => Some(at),
+        Ok((_, Kept::Live { .. })) | Err(_) => None,
     }
 }

@@ -2,28 +2,35 @@
 //!
 //! ```text
 //! version (1) · kind (1) · CRC-32 (4) · content
-//! live record  sequence (8) · modified (8, [`NEVER`] for none) · JSON text as upstream wrote it
-//! tombstone    sequence (8) · gone (8)
-//! plain        JSON of one of our own types
+//! live record    sequence (8) · modified (8, [`NEVER`] for none) · JSON text as upstream wrote it
+//! tombstone      sequence (8) · gone (8)
+//! plain          JSON of one of our own types
+//! packed record  sequence (8) · modified (8) · dictionary (4) · length (4) · JSON text in LZ4
+//! in parts       CRC-32 of the whole value, as it stands in that (4) · count of parts (2)
+//! part           a piece of a whole value
+//! dictionary     made at sequence (8) · length (4) · text in LZ4
 //! ```
 //! Numbers are big-endian. The checksum covers the key too, so a value that turns up under another
 //! key is caught. sled has checksums of its own; this one also sees what sled got wrong before it
-//! computed them. Reading a live record does not parse its JSON.
+//! computed them. Version 1 knew the first three kinds; they are read as they were. How records
+//! are packed is said in `pack.rs`, how they are divided in `parts.rs`: neither is done here.
+//! Reading a live record does not parse its JSON.
 
 use std::fmt;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Sight, Stored};
-use crate::mirror::record::{Entry, Record, RecordId};
 use crate::mirror::time::UpstreamTime;
 
 /// The version that this program writes, and the newest that it reads.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+
+/// Bytes of a checksum.
+const SUM: usize = 4;
 
 /// Version, kind and checksum.
-const HEAD: usize = 6;
+const HEAD: usize = 2 + SUM;
 
 /// In place of a record's modification time when it has none; far below what a date can show.
 const NEVER: i64 = i64::MIN;
@@ -33,7 +40,21 @@ enum Kind {
     Live = 1,
     Tombstone = 2,
     Plain = 3,
+    Packed = 4,
+    InParts = 5,
+    Part = 6,
+    Dictionary = 7,
 }
+
+const KINDS: [Kind; 7] = [
+    Kind::Live,
+    Kind::Tombstone,
+    Kind::Plain,
+    Kind::Packed,
+    Kind::InParts,
+    Kind::Part,
+    Kind::Dictionary,
+];
 
 /// Why a value cannot be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,6 +69,10 @@ pub enum Damage {
     Page,
     /// The checksum holds, but the content is not what belongs under this key.
     Content,
+    /// The dictionary that it was packed with is not there.
+    Dictionary,
+    /// It is kept in parts, and they are not all there.
+    Parts,
 }
 
 impl fmt::Display for Damage {
@@ -62,59 +87,101 @@ impl fmt::Display for Damage {
             Damage::Checksum => f.write_str("its checksum is wrong"),
             Damage::Page => f.write_str("its page on the disk is damaged"),
             Damage::Content => f.write_str("its content is not what belongs there"),
+            Damage::Dictionary => f.write_str("the dictionary that it was packed with is missing"),
+            Damage::Parts => f.write_str("parts of it are missing"),
         }
     }
 }
 
-/// The value of a record written under this sequence.
-pub(super) fn write_entry(key: &[u8], entry: &Entry, sequence: u64) -> Vec<u8> {
+/// What is kept of a record, not unpacked yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kept<'a> {
+    /// Upstream has it.
+    Live {
+        /// When upstream says that it was last modified.
+        modified: Option<UpstreamTime>,
+        /// Its JSON text.
+        text: Text<'a>,
+    },
+    /// Upstream has it no longer, since then.
+    Gone(UpstreamTime),
+}
+
+/// The JSON text of a record, as it is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Text<'a> {
+    /// As upstream wrote it.
+    Plain(&'a str),
+    /// In LZ4.
+    Packed(Packed<'a>),
+}
+
+/// A text in LZ4.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Packed<'a> {
+    /// The dictionary that it was packed with; [`NO_DICTIONARY`] for none.
+    pub(super) dictionary: u32,
+    /// Bytes that it has when it is unpacked.
+    pub(super) length: u32,
+    /// What it was packed to.
+    pub(super) bytes: &'a [u8],
+}
+
+/// In place of the number of a dictionary.
+pub(super) const NO_DICTIONARY: u32 = 0;
+
+/// The value of what is kept of a record under this sequence.
+pub(super) fn write_kept(key: &[u8], kept: Kept<'_>, sequence: u64) -> Vec<u8> {
     let sequence = sequence.to_be_bytes();
-    match entry {
-        Entry::Live(record) => {
-            let modified = record.modified().map_or(NEVER, UpstreamTime::unix).to_be_bytes();
-            seal(key, Kind::Live, &[&sequence, &modified, record.json().as_bytes()])
+    match kept {
+        Kept::Live { modified, text } => {
+            let modified = modified.map_or(NEVER, UpstreamTime::unix).to_be_bytes();
+            match text {
+                Text::Plain(json) => {
+                    seal(key, Kind::Live, &[&sequence, &modified, json.as_bytes()])
+                }
+                Text::Packed(Packed { dictionary, length, bytes }) => {
+                    let (dictionary, length) = (dictionary.to_be_bytes(), length.to_be_bytes());
+                    let parts = [&sequence[..], &modified, &dictionary, &length, bytes];
+                    seal(key, Kind::Packed, &parts)
+                }
+            }
         }
-        Entry::Tombstone { gone } => {
-            seal(key, Kind::Tombstone, &[&sequence, &gone.unix().to_be_bytes()])
-        }
+        Kept::Gone(at) => seal(key, Kind::Tombstone, &[&sequence, &at.unix().to_be_bytes()]),
     }
 }
 
-/// Reads the value of the record `id`.
-pub(super) fn read_entry(key: &[u8], id: RecordId, value: &[u8]) -> Result<Stored, Damage> {
-    let (sequence, sight) = look(key, value)?;
-    let entry = match sight {
-        Sight::Live { modified, json } => {
-            Entry::Live(Record::from_parts(id, modified, json.into()))
-        }
-        Sight::Gone { at } => Entry::Tombstone { gone: at },
-    };
-    Ok(Stored { entry, sequence })
-}
-
-/// Looks at the value of a record without copying it: its sequence, and what it is.
-pub(super) fn look<'a>(key: &[u8], value: &'a [u8]) -> Result<(u64, Sight<'a>), Damage> {
+/// Looks at the value of a record without copying it: its sequence, and what is kept of it.
+pub(super) fn read_kept<'a>(key: &[u8], value: &'a [u8]) -> Result<(u64, Kept<'a>), Damage> {
     let (kind, content) = unseal(key, value)?;
-    let (sequence, content) = content.split_first_chunk().ok_or(Damage::Content)?;
-    let (time, text) = content.split_first_chunk().ok_or(Damage::Content)?;
-    let time = i64::from_be_bytes(*time);
-    let sight = match kind {
-        Kind::Live => Sight::Live {
-            modified: (time != NEVER).then(|| UpstreamTime::from_unix(time)),
-            json: std::str::from_utf8(text).map_err(|_| Damage::Content)?,
-        },
-        Kind::Tombstone => Sight::Gone { at: UpstreamTime::from_unix(time) },
-        Kind::Plain => return Err(Damage::Content),
+    let text = match kind {
+        Kind::Live | Kind::Packed => kind,
+        Kind::Tombstone => {
+            let (sequence, content) = number(content)?;
+            let (gone, _) = number(content)?;
+            return Ok((sequence, Kept::Gone(UpstreamTime::from_unix(gone as i64))));
+        }
+        Kind::InParts => return Err(Damage::Parts),
+        Kind::Plain | Kind::Part | Kind::Dictionary => return Err(Damage::Content),
     };
-    Ok((u64::from_be_bytes(*sequence), sight))
+    let (sequence, content) = number(content)?;
+    let (time, content) = number(content)?;
+    let modified = (time as i64 != NEVER).then(|| UpstreamTime::from_unix(time as i64));
+    let text = if text == Kind::Packed {
+        let (dictionary, content) = short_number(content)?;
+        let (length, bytes) = short_number(content)?;
+        Text::Packed(Packed { dictionary, length, bytes })
+    } else {
+        Text::Plain(std::str::from_utf8(content).map_err(|_| Damage::Content)?)
+    };
+    Ok((sequence, Kept::Live { modified, text }))
 }
 
-/// Whether the value is that of a live record, checked as a whole.
+/// Whether the value is that of a live record, checked as a whole but not unpacked.
 pub(super) fn is_live(key: &[u8], value: &[u8]) -> Result<bool, Damage> {
-    match unseal(key, value)?.0 {
-        Kind::Live => Ok(true),
-        Kind::Tombstone => Ok(false),
-        Kind::Plain => Err(Damage::Content),
+    match read_kept(key, value)?.1 {
+        Kept::Live { .. } => Ok(true),
+        Kept::Gone(_) => Ok(false),
     }
 }
 
@@ -133,13 +200,93 @@ pub(super) fn write_plain<T: Serialize>(key: &[u8], content: &T) -> Vec<u8> {
 pub(super) fn read_plain<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, Damage> {
     match unseal(key, value)? {
         (Kind::Plain, content) => serde_json::from_slice(content).map_err(|_| Damage::Content),
-        (Kind::Live | Kind::Tombstone, _) => Err(Damage::Content),
+        (
+            Kind::Live
+            | Kind::Tombstone
+            | Kind::Packed
+            | Kind::InParts
+            | Kind::Part
+            | Kind::Dictionary,
+            _,
+        ) => Err(Damage::Content),
     }
 }
 
-/// The checksum of a text that is kept in several values.
-pub(super) fn sum(text: &str) -> u32 {
-    crc32fast::hash(text.as_bytes())
+/// What stands for a value that is kept in so many parts.
+pub(super) fn write_in_parts(key: &[u8], whole: &[u8], parts: u16) -> Vec<u8> {
+    seal(key, Kind::InParts, &[sum_of(whole), &parts.to_be_bytes()])
+}
+
+/// How many parts a value is in, and the checksum of the whole; `None` when it is not in parts, or
+/// cannot be read.
+pub(super) fn read_in_parts<'a>(key: &[u8], value: &'a [u8]) -> Option<(u16, &'a [u8])> {
+    // Asked of every value that is read: most are not, and their checksums are computed elsewhere.
+    if value.get(1) != Some(&(Kind::InParts as u8)) {
+        return None;
+    }
+    let (_, content) = unseal(key, value).ok()?;
+    let (sum, parts) = content.split_at_checked(SUM)?;
+    Some((u16::from_be_bytes(parts.try_into().ok()?), sum))
+}
+
+/// Whether a value may be in parts: it is, or it cannot be read.
+pub(super) fn may_have_parts(key: &[u8], value: &[u8]) -> bool {
+    !matches!(unseal(key, value), Ok((kind, _)) if kind != Kind::InParts)
+}
+
+/// The checksum that stands in a value.
+pub(super) fn sum_of(value: &[u8]) -> &[u8] {
+    value.get(2..HEAD).unwrap_or_default()
+}
+
+/// The value of a part.
+pub(super) fn write_part(key: &[u8], piece: &[u8]) -> Vec<u8> {
+    seal(key, Kind::Part, &[piece])
+}
+
+/// What is in a part.
+pub(super) fn read_part<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], Damage> {
+    match unseal(key, value)? {
+        (Kind::Part, piece) => Ok(piece),
+        _ => Err(Damage::Content),
+    }
+}
+
+/// The value of a dictionary, whose text is packed without one, made when this was the sequence of
+/// the newest change.
+pub(super) fn write_dictionary(key: &[u8], made: u64, text: Packed<'_>) -> Vec<u8> {
+    let parts = [&made.to_be_bytes()[..], &text.length.to_be_bytes(), text.bytes];
+    seal(key, Kind::Dictionary, &parts)
+}
+
+/// When a dictionary was made, and its text.
+pub(super) fn read_dictionary<'a>(
+    key: &[u8],
+    value: &'a [u8],
+) -> Result<(u64, Packed<'a>), Damage> {
+    match unseal(key, value)? {
+        (Kind::Dictionary, content) => {
+            let (made, content) = number(content)?;
+            let (length, bytes) = short_number(content)?;
+            Ok((made, Packed { dictionary: NO_DICTIONARY, length, bytes }))
+        }
+        _ => Err(Damage::Content),
+    }
+}
+
+/// The checksum of a text that is kept in several values, or that others name by it.
+pub(super) fn sum(text: &[u8]) -> u32 {
+    crc32fast::hash(text)
+}
+
+fn number(content: &[u8]) -> Result<(u64, &[u8]), Damage> {
+    let (number, rest) = content.split_first_chunk().ok_or(Damage::Content)?;
+    Ok((u64::from_be_bytes(*number), rest))
+}
+
+fn short_number(content: &[u8]) -> Result<(u32, &[u8]), Damage> {
+    let (number, rest) = content.split_first_chunk().ok_or(Damage::Content)?;
+    Ok((u32::from_be_bytes(*number), rest))
 }
 
 fn seal(key: &[u8], kind: Kind, parts: &[&[u8]]) -> Vec<u8> {
@@ -164,8 +311,7 @@ fn unseal<'a>(key: &[u8], value: &'a [u8]) -> Result<(Kind, &'a [u8]), Damage> {
     if !cfg!(fuzzing) && checksum(key, value) != u32::from_be_bytes(sum) {
         return Err(Damage::Checksum);
     }
-    let kinds = [Kind::Live, Kind::Tombstone, Kind::Plain];
-    let kind = kinds.into_iter().find(|known| *known as u8 == kind).ok_or(Damage::Content)?;
+    let kind = KINDS.into_iter().find(|known| *known as u8 == kind).ok_or(Damage::Content)?;
     Ok((kind, content))
 }
 
@@ -185,40 +331,68 @@ mod tests {
     use super::*;
 
     const KEY: &[u8] = b"rLeads\0\0\0\0\0\0\0\0\x07";
-    const ID: RecordId = RecordId::new(7);
 
-    fn samples() -> [Entry; 3] {
-        let with_time = r#"{"Modified_Time":"2026-01-01T00:00:00Z","id":"7","n":1.500}"#;
+    fn samples() -> [Kept<'static>; 4] {
+        let modified = Some(UpstreamTime::from_unix(1_767_225_600));
+        let packed = Packed { dictionary: 9, length: 60, bytes: b"not unpacked here" };
         [
-            Entry::Live(Record::parse(with_time).unwrap()),
-            Entry::Live(Record::parse(r#"{"id":"7"}"#).unwrap()),
-            Entry::Tombstone { gone: UpstreamTime::from_unix(-5) },
+            Kept::Live { modified, text: Text::Plain(r#"{"id":"7","n":1.500}"#) },
+            Kept::Live { modified: None, text: Text::Plain(r#"{"id":"7"}"#) },
+            Kept::Live { modified, text: Text::Packed(packed) },
+            Kept::Gone(UpstreamTime::from_unix(-5)),
         ]
     }
 
     #[test]
     fn entries_come_back_as_they_went_in() {
-        for entry in samples() {
-            let value = write_entry(KEY, &entry, u64::MAX);
-            assert_eq!(is_live(KEY, &value), Ok(matches!(entry, Entry::Live(_))));
-            let stored = Stored { entry, sequence: u64::MAX };
-            assert_eq!(read_entry(KEY, ID, &value), Ok(stored));
+        for kept in samples() {
+            let value = write_kept(KEY, kept, u64::MAX);
+            assert_eq!(is_live(KEY, &value), Ok(matches!(kept, Kept::Live { .. })));
+            assert_eq!(read_kept(KEY, &value), Ok((u64::MAX, kept)));
+            assert_eq!(read_in_parts(KEY, &value), None);
         }
     }
 
     #[test]
     fn every_flipped_bit_and_every_cut_is_caught() {
-        for entry in samples() {
-            let value = write_entry(KEY, &entry, 3);
+        for kept in samples() {
+            let value = write_kept(KEY, kept, 3);
             for bit in 0..value.len() * 8 {
                 let mut flipped = value.clone();
                 flipped[bit / 8] ^= 1 << (bit % 8);
-                assert!(read_entry(KEY, ID, &flipped).is_err(), "bit {bit}");
+                assert!(read_kept(KEY, &flipped).is_err(), "bit {bit}");
             }
             for length in 0..value.len() {
-                assert!(read_entry(KEY, ID, &value[..length]).is_err(), "length {length}");
+                assert!(read_kept(KEY, &value[..length]).is_err(), "length {length}");
             }
         }
+    }
+
+    #[test]
+    fn parts_and_dictionaries_come_back_and_are_no_records() {
+        let whole = write_kept(KEY, samples()[0], 3);
+        let head = write_in_parts(KEY, &whole, 700);
+        assert_eq!(read_in_parts(KEY, &head), Some((700, &whole[2..6])));
+        assert_eq!(read_kept(KEY, &head), Err(Damage::Parts));
+        let part = write_part(b"p", b"piece");
+        assert_eq!(read_part(b"p", &part), Ok(&b"piece"[..]));
+        let packed = Packed { dictionary: NO_DICTIONARY, length: 3, bytes: b"abc" };
+        let dictionary = write_dictionary(b"d", 8, packed);
+        assert_eq!(read_dictionary(b"d", &dictionary), Ok((8, packed)));
+        for (key, value) in [(b"p", part), (b"d", dictionary)] {
+            assert_eq!(read_kept(key, &value), Err(Damage::Content));
+            assert_eq!(read_plain::<u8>(key, &value), Err(Damage::Content));
+        }
+    }
+
+    #[test]
+    fn what_version_1_wrote_is_read() {
+        let mut value = write_kept(KEY, Kept::Gone(UpstreamTime::from_unix(5)), 3);
+        value[0] = 1;
+        let sum = checksum(KEY, &value).to_be_bytes();
+        value[2..HEAD].copy_from_slice(&sum);
+        let gone = Kept::Gone(UpstreamTime::from_unix(5));
+        assert_eq!(read_kept(KEY, &value), Ok((3, gone)));
     }
 
     #[test]

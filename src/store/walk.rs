@@ -11,7 +11,7 @@ use sled::IVec;
 
 use super::past::{Past, Step};
 use super::read::{FIRST_ID, LAST_ID, records};
-use super::{Store, StoreError, keys, values};
+use super::{Store, StoreError, keys};
 use crate::mirror::record::{ModuleName, RecordId};
 use crate::mirror::time::UpstreamTime;
 
@@ -69,10 +69,11 @@ impl Store {
             }
             Ok(pairs)
         })?;
+        let mut unpacker = self.unpacker();
         // Looked at out here: what panics in somebody else's code says nothing about the store.
         for (key, value) in &pairs {
             let Some(id) = keys::id_at_end(key) else { continue };
-            match values::look(key, value) {
+            match unpacker.look(key, value) {
                 Ok((_, sight)) => {
                     if look(id, sight).is_break() {
                         return Ok(Walked::Stopped);

@@ -11,7 +11,8 @@
 //! strangers do to it · `systemd` what it says to its service manager and takes from it, and the
 //! unit files · `any_bytes` what holds for any bytes · `readme` that what README says is
 //! so · `tidy` that the house keeps its rules · `scratch`, `directory` places on disk.
-//! `store_kept` what earlier releases wrote · `store_seed` what another device did, whole or not ·
+//! `store_packed` records made small, and large ones in parts · `store_kept` what earlier releases
+//! wrote · `store_seed` what another device did, whole or not ·
 //! `store_index` that indexes find what a look at everything finds, `terms` why they can ·
 //! `store_documents` long texts · `package` the Debian package · `reads` the local interface in the
 //! same process, where days go by at once.
@@ -46,6 +47,7 @@ mod store_heal;
 mod store_index;
 mod store_kept;
 mod store_open;
+mod store_packed;
 mod store_seed;
 mod systemd;
 mod terms;

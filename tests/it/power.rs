@@ -18,7 +18,7 @@ use crmirror::mirror::time::UpstreamTime;
 use crmirror::store::{Commit, Healing, Order, Store, Write};
 
 use crate::recorder::{self, Recording};
-use crate::scratch::{Scratch, Seed, seeds};
+use crate::scratch::{Scratch, Seed, noise, seeds};
 
 /// An id is acknowledged, and a number given to a change, when this much had been done.
 struct Acknowledged {
@@ -108,7 +108,10 @@ fn arrival(id: u64) -> Arrival {
 
 fn record(id: u64) -> Record {
     let text = "upstream's own words; ".repeat(id as usize % 150);
-    Record::parse(&format!(r#"{{"id":"{id}","text":"{text}"}}"#)).unwrap()
+    // Every seventh is so large that it is kept in parts.
+    let large = if id % 7 == 0 { 9_000 } else { id as usize % 90 };
+    let more = noise(id, large);
+    Record::parse(&format!(r#"{{"id":"{id}","more":"{more}","text":"{text}"}}"#)).unwrap()
 }
 
 /// Settles the inbox item of a record, writes it, and says so in the ledger.

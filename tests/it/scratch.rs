@@ -48,6 +48,12 @@ impl Drop for Scratch {
     }
 }
 
+/// Letters that nothing can pack, from a seed.
+pub(crate) fn noise(seed: u64, bytes: usize) -> String {
+    let mut random = fastrand::Rng::with_seed(seed);
+    std::iter::repeat_with(|| random.alphanumeric()).take(bytes).collect()
+}
+
 /// `SEEDS=100` runs a hundred, `SEEDS=7..8` one again.
 pub(crate) fn seeds(usual: u64) -> Range<u64> {
     let Ok(text) = std::env::var("SEEDS") else {

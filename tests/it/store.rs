@@ -14,7 +14,7 @@ use crmirror::store::{
     Stored, Walked, Write,
 };
 
-use crate::scratch::{Scratch, Seed, seeds};
+use crate::scratch::{Scratch, Seed, noise, seeds};
 
 /// The ends, what sorts next to them, and bytes at which sled may split its pages.
 const IDS: [u64; 12] = [
@@ -193,7 +193,10 @@ fn any_write(random: &mut fastrand::Rng) -> Write {
         0 => Entry::Tombstone { gone: time },
         1 => Entry::Live(Record::parse(&format!(r#"{{"id":"{id}","n":1.50}}"#)).unwrap()),
         _ => {
-            let text = "x".repeat(random.usize(..3_000));
+            let text = match random.u8(..4) {
+                0 => noise(random.u64(..), random.usize(..20_000)),
+                _ => "upstream's words ".repeat(random.usize(..200)),
+            };
             let json = format!(r#"{{"Modified_Time":"{time}","id":"{id}","text":"{text}"}}"#);
             Entry::Live(Record::parse(&json).unwrap())
         }

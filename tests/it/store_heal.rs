@@ -14,6 +14,7 @@ use crmirror::mirror::time::UpstreamTime;
 use crmirror::store::{Commit, Healing, Store, TOMBSTONE_AGE, Write, examine};
 
 use crate::scratch::{Scratch, Seed, seeds};
+use crate::store_open::value_of;
 
 const RECORDS: u64 = 3_000;
 /// Records of one commit, whose changes are kept together.
@@ -107,7 +108,7 @@ fn the_newest_good_snapshot_takes_the_place_of_a_lost_store() {
     let scratch = filled("snapshot");
     let (store, _) = Store::open(scratch.path()).unwrap();
     let first = store.snapshot(at(100)).unwrap();
-    assert_eq!(first.entries, RECORDS + RECORDS / TOGETHER + WAITING + 4);
+    assert_eq!(first.entries, RECORDS + RECORDS / TOGETHER + WAITING + 5);
     let _ = store.snapshot(at(101)).unwrap();
     store.commit(commit(vec![live(RECORDS)], RECORDS + 1)).unwrap();
     let third = store.snapshot(at(102)).unwrap();
@@ -347,7 +348,7 @@ fn fsck_counts_what_is_good_and_repairs_the_rest() {
     let found = examine(scratch.path(), false).unwrap();
     assert!(found.is_good(), "{found:?}");
     let goods: Vec<_> = found.kinds.iter().map(|kind| kind.good).collect();
-    assert_eq!(goods, [RECORDS, RECORDS / TOGETHER, WAITING, 1, 0, 2, 1, 0, 0, 0, 0]);
+    assert_eq!(goods, [RECORDS, RECORDS / TOGETHER, WAITING, 1, 0, 2, 1, 0, 0, 0, 0, 0, 1]);
     harm_record(&scratch, 1_599);
     let found = examine(scratch.path(), false).unwrap();
     assert!(!found.is_good() && found.kinds[0].gaps == 1, "{found:?}");
@@ -366,8 +367,9 @@ fn fsck_counts_what_is_good_and_repairs_the_rest() {
 
 /// Flips a bit in every copy of a record that the log holds.
 fn harm_record(scratch: &Scratch, id: u64) {
+    let key = [b"rLeads\0", &id.to_be_bytes()[..]].concat();
+    let needle = value_of(scratch.path(), &key);
     let mut bytes = fs::read(log(scratch)).unwrap();
-    let needle = format!(r#"{{"id":"{id}","text":"#).into_bytes();
     let found: Vec<_> = (0..bytes.len() - needle.len())
         .filter(|start| bytes[*start..].starts_with(&needle))
         .collect();

@@ -8,7 +8,6 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crmirror::mirror::credits::{Credits, Purpose};
 use crmirror::mirror::criteria::terms_of_text;
@@ -20,9 +19,10 @@ use crmirror::mirror::time::UpstreamTime;
 use crmirror::store::{Commit, Order, Store, Write};
 
 use crate::scratch::Scratch;
+use crate::store_open::{bare, value_of};
 
 /// The format that this program writes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Zeros that are left out rather than kept, in a row.
 const ZEROS: usize = 32;
 
@@ -103,6 +103,41 @@ fn fill(store: &Store) {
     store.set_spending(credits.spending()).unwrap();
 }
 
+/// Adds what the second format has beyond: records that are packed with a dictionary, and a
+/// large one, which is kept in parts.
+fn fill_more(store: &Store) {
+    let module = ModuleName::parse("Notes").unwrap();
+    let write = |id: u64| {
+        let many = if id == 80 { 1_600_u64 } else { 0 };
+        let large: String = (0..many).map(|n| format!("{:x}", n * n * 7_919)).collect();
+        let json = format!(
+            "{{\"id\":\"{id}\",\"Note_Title\":\"The {id}th note about the matter\",\
+             \"Note_Content\":\"{large}\",\"Parent_Id\":null,\"$editable\":true,\
+             \"Modified_Time\":\"2025-06-15T15:06:40+00:00\",\"$attachments\":null}}"
+        );
+        let entry = Entry::Live(Record::parse(&json).unwrap());
+        Write { id: RecordId::new(id), entry, change: None }
+    };
+    store
+        .commit(Commit {
+            module,
+            time: at(80),
+            writes: (1..=80).map(write).collect(),
+            ledger: Ledger::default(),
+            settled: Vec::new(),
+            arrivals: Vec::new(),
+            set_aside: Vec::new(),
+            released: Vec::new(),
+            how: How::Untold,
+        })
+        .unwrap();
+}
+
+/// What [`fill_more`] added, as far as it is there.
+fn notes(store: &Store) -> Vec<Record> {
+    store.live_above(&ModuleName::parse("Notes").unwrap(), None, usize::MAX).unwrap()
+}
+
 /// Everything that the store says.
 fn told(store: &Store) -> String {
     let mut told = String::new();
@@ -130,6 +165,9 @@ fn stores_of_released_formats_are_read() {
     let (store, _) = Store::open(fresh.path()).unwrap();
     fill(&store);
     let expected = told(&store);
+    fill_more(&store);
+    let more = notes(&store);
+    assert_eq!(more.len(), 80);
     assert!(expected.contains("Öz") && expected.contains("INVALID_DATA"), "{expected}");
     drop(store);
     let newest = kept().join(format!("format-{FORMAT}"));
@@ -147,7 +185,11 @@ fn stores_of_released_formats_are_read() {
         let (store, healings) = Store::open(&place).unwrap();
         assert_eq!(healings, [], "{}", packed.display());
         assert_eq!(told(&store), expected, "{}", packed.display());
+        let has_more = !packed.ends_with("format-1");
+        assert_eq!(notes(&store), if has_more { more.clone() } else { Vec::new() });
         fill(&store);
+        fill_more(&store);
+        assert_eq!(notes(&store), more, "an older one takes what it did not know");
         assert_eq!(store.quarantined_count(), 1, "it can be written too");
         let leads = ModuleName::parse("Leads").unwrap();
         store.set_indexes(&[(leads.clone(), vec![FieldName::parse("Last_Name").unwrap()])].into());
@@ -158,6 +200,14 @@ fn stores_of_released_formats_are_read() {
         let (name, terms) = (FieldName::parse("Last_Name").unwrap(), terms_of_text("öz"));
         let named = store.with_terms(&leads, &name, &terms, None, 9).unwrap();
         assert_eq!(named, Some(vec![RecordId::new(4_876_876_000_000_623_001)]));
+        drop(store);
+        if has_more {
+            let again = copy.path().join("again");
+            unpack(&fs::read(&packed).unwrap(), &again);
+            let db = bare(&again);
+            let kinds = [b"d", b"p"].map(|kind| db.scan_prefix(kind).count());
+            assert!(kinds.iter().all(|count| *count > 0), "{kinds:?}");
+        }
     }
 }
 
@@ -171,13 +221,7 @@ fn the_release_before_reads_what_this_one_writes() {
 
 /// What the store says of its format, byte by byte.
 fn format_of(directory: &Path) -> Vec<u8> {
-    // sled's own threads may hold the files for a moment after the store was dropped.
-    let mut tries = (0..200).map(|_| {
-        std::thread::sleep(Duration::from_millis(10));
-        sled::open(directory.join("mirror.sled"))
-    });
-    let db = tries.find_map(Result::ok).expect("the files are let go");
-    db.get(b"v").unwrap().expect("it has a format").to_vec()
+    value_of(directory, b"v")
 }
 
 /// The files of a directory, without the zeros that most of them are: name, length, and pieces.

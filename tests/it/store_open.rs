@@ -179,10 +179,10 @@ fn a_log_that_cannot_be_read_is_set_aside() {
 #[test]
 fn a_store_of_a_newer_crmirror_is_left_alone() {
     let scratch = filled("newer");
-    harm_value(scratch.path(), b"v", |value| value[0] = 2);
+    harm_value(scratch.path(), b"v", |value| value[0] = 3);
     for _ in 0..2 {
         let error = Store::open(scratch.path()).err().unwrap();
-        assert!(matches!(error, OpenError::Newer { format: 2, .. }), "{error}");
+        assert!(matches!(error, OpenError::Newer { format: 3, .. }), "{error}");
     }
 }
 
@@ -212,16 +212,26 @@ fn a_value_that_cannot_be_read_is_caught_and_hides_no_other() {
 }
 
 pub(crate) fn harm_value(directory: &Path, key: &[u8], harm: impl Fn(&mut Vec<u8>)) {
+    let db = bare(directory);
+    let mut value = db.get(key).unwrap().expect("there is a value to harm").to_vec();
+    harm(&mut value);
+    db.insert(key, value).unwrap();
+}
+
+/// The value under a key, as sled has it.
+pub(crate) fn value_of(directory: &Path, key: &[u8]) -> Vec<u8> {
+    bare(directory).get(key).unwrap().expect("there is a value").to_vec()
+}
+
+/// A store that is not open, without our ways.
+pub(crate) fn bare(directory: &Path) -> sled::Db {
     // sled's own threads may hold the files for a moment after the store was dropped.
     let path = directory.join("mirror.sled");
     let mut tries = (0..200).map(|_| {
         std::thread::sleep(std::time::Duration::from_millis(10));
         sled::open(&path)
     });
-    let db = tries.find_map(Result::ok).expect("the files are let go");
-    let mut value = db.get(key).unwrap().expect("there is a value to harm").to_vec();
-    harm(&mut value);
-    db.insert(key, value).unwrap();
+    tries.find_map(Result::ok).expect("the files are let go")
 }
 
 #[test]

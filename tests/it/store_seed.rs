@@ -17,7 +17,7 @@ use crmirror::store::{
 };
 
 use crate::agent::PATIENCE;
-use crate::scratch::{Scratch, seeds};
+use crate::scratch::{Scratch, noise, seeds};
 use crate::small_disk::with_a_small_disk;
 
 fn module(name: &str) -> ModuleName {
@@ -207,7 +207,7 @@ fn a_disk_without_room_for_it_is_left_as_it_was() {
         let store = open(&scratch.path().join("first"));
         // Three quarters of the disk, as a store.
         for batch in 0..40_u64 {
-            let write = |id| live(batch * 1_000 + id, &"x".repeat(1_000));
+            let write = |id| live(batch * 1_000 + id, &noise(id, 1_000));
             store.commit(commit("Leads", (1..1_000_u64).map(write).collect())).unwrap();
         }
         store.snapshot(at(100)).unwrap();

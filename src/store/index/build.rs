@@ -83,13 +83,13 @@ impl Store {
         let key = |id| Key::Record(module.clone(), id).bytes();
         let start = indexes.built.map_or(Included(key(RecordId::new(0))), |id| Excluded(key(id)));
         let range = (start, Included(key(RecordId::new(u64::MAX))));
-        let (mut looked, mut bytes) = (0, 0);
+        let (mut looked, mut bytes, mut unpacker) = (0, 0, self.unpacker());
         for step in Past::new(db, range, true) {
             match step? {
                 Step::Pair(key, value) => {
                     let Some(id) = keys::id_at_end(&key) else { continue };
                     // What cannot be read is not found by a look at all records either.
-                    if let Ok(stored) = values::read_entry(&key, id, &value) {
+                    if let Ok(stored) = unpacker.entry(&key, id, &value) {
                         for key in indexes.keys(&[Phase::Building], module, id, &stored.entry) {
                             bytes += key.len() as u64;
                             db.insert(key, &[])?;

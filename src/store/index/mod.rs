@@ -25,8 +25,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::keys::{self, Key};
+use super::pack::Unpacker;
 use super::past::{Past, Step};
-use super::{Commit, Store, Tails, read, values};
+use super::{Commit, Store, Tails, parts, read, values};
 use crate::mirror::criteria::{TERM_RULES, terms_of_record};
 use crate::mirror::ledger::Ledger;
 use crate::mirror::record::{Entry, FieldName, ModuleName, RecordId};
@@ -158,12 +159,13 @@ pub(super) fn follow(
 ) -> sled::Result<()> {
     let Some(indexes) = tails.indexes.get(&commit.module) else { return Ok(()) };
     let kept_up = [Phase::Building, Phase::Whole];
+    let mut unpacker = Unpacker::new(&tails.packing.dictionaries);
     // The last of several writes of a record is the one that stays.
     let last: BTreeMap<RecordId, &Entry> =
         commit.writes.iter().map(|write| (write.id, &write.entry)).collect();
     for (id, entry) in last {
         let key = Key::Record(commit.module.clone(), id).bytes();
-        let stored = db.get(&key)?.and_then(|value| values::read_entry(&key, id, &value).ok());
+        let stored = parts::read(db, &key)?.and_then(|value| unpacker.entry(&key, id, &value).ok());
         let keys = |entry: &Entry| indexes.keys(&kept_up, &commit.module, id, entry);
         let before = stored.map(|stored| keys(&stored.entry)).unwrap_or_default();
         let now = keys(entry);

@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::Bench;
 use super::home::{Home, Wishes, lock};
 use super::machine::Usage;
-use super::sim::{Loopback, RealClock, Upstream, data};
+use super::sim::{Loopback, RealClock, Upstream, lifelike};
 use super::wire::{Wire, get};
 
 /// The private first argument.
@@ -74,7 +74,8 @@ impl Stage {
         index: &'static [&'static str],
     ) -> io::Result<(Stage, Vec<u64>)> {
         let mut ids = Vec::new();
-        let fill = |upstream: &mut Upstream| ids = data::bulky(upstream, "Leads", records, bytes);
+        let fill =
+            |upstream: &mut Upstream| ids = lifelike::leads(upstream, "Leads", records, bytes);
         let mut stage = Stage::new(bench, fill)?;
         stage.index = index;
         stage.start()?;

@@ -12,7 +12,7 @@ use super::agent::Stage;
 use super::figures::{Figure, Table};
 use super::home::lock;
 use super::machine::Usage;
-use super::sim::data;
+use super::sim::lifelike;
 use super::wire::Wire;
 
 const RECORD_BYTES: usize = 1_500;
@@ -105,7 +105,7 @@ fn resting(bench: &Bench, stage: &Stage, name: String) -> io::Result<Vec<String>
 }
 
 fn fill(bench: &Bench, records: usize) -> io::Result<Stage> {
-    Stage::new(bench, |upstream| drop(data::bulky(upstream, "Leads", records, RECORD_BYTES)))
+    Stage::new(bench, |upstream| drop(lifelike::leads(upstream, "Leads", records, RECORD_BYTES)))
 }
 
 /// Seconds that it takes to read all pages from the simulator and do nothing with them: whatever

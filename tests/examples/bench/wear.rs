@@ -1,21 +1,23 @@
 //! Disk against data: the same records, updated over and over.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use crmirror::mirror::ledger::Ledger;
 use crmirror::mirror::record::{ChangeKind, Entry, ModuleName, Record, RecordId};
 use crmirror::mirror::road::How;
 use crmirror::mirror::time::UpstreamTime;
-use crmirror::store::{Commit, Store, Write};
+use crmirror::store::{Commit, Sight, Store, Write};
 
 use crate::Bench;
 use crate::figures::Table;
 use crate::machine::Usage;
+use crate::sim::lifelike::Lifelike;
 
 /// Records that are updated: at 1.5 KB, 15 MB.
 const RECORDS: u64 = 10_000;
-const RECORD_BYTES: usize = 1_450;
+const RECORD_BYTES: usize = 1_500;
 /// Updates of one commit: a full fetch.
 const BATCH: usize = 50;
 /// Rows of the table.
@@ -27,16 +29,16 @@ pub(crate) fn run(bench: &Bench) -> io::Result<Table> {
     let title = format!("{} updates of {RECORDS} records of 1.5 KB", bench.updates);
     let mut table = Table::new(title, &columns);
     let (store, _) = Store::open(&bench.directory.join("wear")).map_err(io::Error::other)?;
-    let mut dice = fastrand::Rng::with_seed(1);
+    let (mut dice, mut lifelike) = (fastrand::Rng::with_seed(1), Lifelike::new(1));
     for look in 1..=LOOKS {
         let began = Instant::now();
         for _ in 0..bench.updates / LOOKS / BATCH {
-            update(&store, &mut dice)?;
+            update(&store, &mut lifelike, &mut dice)?;
         }
         let _durable = store.flush().map_err(io::Error::other)?;
         let took = began.elapsed().as_secs_f64();
         let disk = store.size_on_disk().map_err(io::Error::other)?;
-        let data = store.snapshot(UpstreamTime::EPOCH).map_err(io::Error::other)?.bytes;
+        let data = texts(&store)?;
         let rate = (bench.updates / LOOKS) as f64 / took;
         let megabytes = |bytes: u64| format!("{:.1}", bytes as f64 / 1e6);
         table.row(vec![
@@ -51,12 +53,28 @@ pub(crate) fn run(bench: &Bench) -> io::Result<Table> {
     Ok(table)
 }
 
+/// Bytes of all records, as upstream wrote them.
+fn texts(store: &Store) -> io::Result<u64> {
+    let mut bytes = 0;
+    let mut look = |_, sight: Sight<'_>| {
+        if let Sight::Live { json, .. } = sight {
+            bytes += json.len() as u64;
+        }
+        ControlFlow::Continue(())
+    };
+    let module = ModuleName::parse("Leads").map_err(io::Error::other)?;
+    store.look_below(&module, None, RECORDS as usize + 1, &mut look).map_err(io::Error::other)?;
+    Ok(bytes)
+}
+
 /// Writes some of the records, as a fetch does.
-fn update(store: &Store, dice: &mut fastrand::Rng) -> io::Result<()> {
+fn update(store: &Store, lifelike: &mut Lifelike, dice: &mut fastrand::Rng) -> io::Result<()> {
     let write = |_| {
         let id = dice.u64(1..=RECORDS);
-        let text: String = (0..RECORD_BYTES).map(|_| dice.alphanumeric()).collect();
-        let record = Record::parse(&format!(r#"{{"id":"{id}","Description":"{text}"}}"#));
+        let fields: String = (lifelike.lead(RECORD_BYTES).iter())
+            .map(|(name, raw)| format!(",\"{name}\":{raw}"))
+            .collect();
+        let record = Record::parse(&format!(r#"{{"id":"{id}"{fields}}}"#));
         let entry = Entry::Live(record.map_err(io::Error::other)?);
         Ok(Write { id: RecordId::new(id), entry, change: Some(ChangeKind::Upsert) })
     };

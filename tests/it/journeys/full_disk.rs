@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::old_leads;
 use crate::agent::{CALLBACK_PATH, Fields, Place};
+use crate::scratch::noise;
 use crate::sim::{Aim, Fault, data, http};
 use crate::small_disk::with_a_small_disk;
 
@@ -26,10 +27,9 @@ const LONG: Duration = Duration::from_secs(6);
 /// For the others, which have taken their time.
 const SHORT: Duration = Duration::from_secs(1);
 
-/// Half of what an edited record has at most. sled keeps a page of larger ones in a file of its
-/// own, for which no room was taken beforehand: without any the daemon ends, and its next start
-/// mends it.
-const SOME_SIZE: usize = 2_500;
+/// Half of what an edited record has at most: a page of such records would be too large for sled's
+/// log, if they were not kept in parts.
+const SOME_SIZE: usize = 10_000;
 
 /// How the disk gets full.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -154,7 +154,7 @@ fn under_load(disk: &Path, fill: Fill) {
         scope.spawn(move || {
             let mut number = 0;
             while !load.stop.load(Ordering::Relaxed) {
-                let phone = format!("\"{number} {}\"", "0".repeat(SOME_SIZE));
+                let phone = format!("\"{number} {}\"", noise(number as u64, SOME_SIZE));
                 let id = edited[number % edited.len()];
                 upstream.lock().unwrap().edit("Leads", id, &[("Phone", &phone)]);
                 upstream.lock().unwrap().take_callbacks();

@@ -11,6 +11,7 @@ use crmirror::store::{Commit, Store, Write};
 
 use super::old_leads;
 use crate::agent::Place;
+use crate::scratch::noise;
 use crate::sim::http;
 
 const BULK: u64 = 10_000;
@@ -42,7 +43,7 @@ fn write_all(store: &Store, entry: impl Fn(u64) -> Entry) {
 pub(crate) fn bloat(path: &Path) {
     let (store, _) = Store::open(path).unwrap();
     write_all(&store, |id| {
-        let text = "0123456789abcdef".repeat(1_250);
+        let text = noise(id, 20_000);
         let record = Record::parse(&format!(r#"{{"id":"{id}","Text":"{text}"}}"#)).unwrap();
         Entry::Live(record)
     });

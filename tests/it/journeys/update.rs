@@ -251,12 +251,12 @@ fn one_that_cannot_read_the_store_is_put_back() {
     let newer = |device: &Device| {
         let store = device.place.path("newer");
         drop(crmirror::store::Store::open(&store).unwrap());
-        crate::store_open::harm_value(&store, b"v", |value| value[0] = 2);
+        crate::store_open::harm_value(&store, b"v", |value| value[0] = 3);
         other_config(device, |text| {
             text.replace(device.place.path("store").to_str().unwrap(), store.to_str().unwrap())
         });
     };
-    check("update-store", newer, "has format 2, this crmirror reads up to 1");
+    check("update-store", newer, "has format 3, this crmirror reads up to 2");
 }
 
 #[test]

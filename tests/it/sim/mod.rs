@@ -28,6 +28,7 @@ pub mod data;
 mod delivery;
 mod faults;
 mod knobs;
+pub mod lifelike;
 mod log;
 mod loopback;
 mod model;

@@ -7,7 +7,7 @@ use crmirror::mirror::time::UpstreamTime;
 use serde_json::{Value, json};
 
 use super::{DAY, START, World, ids, world};
-use crate::sim::{Asked, data};
+use crate::sim::{Asked, data, lifelike};
 
 /// Walks a list by page tokens to its end.
 fn walk(world: &mut World, target: &str) -> Vec<u64> {
@@ -230,7 +230,10 @@ fn generated_records_are_as_many_and_as_large_as_asked_for() {
     assert_eq!(fields["fields"].as_array().map(Vec::len), Some(123));
     assert_eq!(ids.len(), 2);
     data::bulky(&mut world.upstream, "Bulky", 50, 1_500);
-    for json in world.upstream.truth("Bulky", true).values() {
-        assert!((1_300..1_800).contains(&json.len()), "{} bytes", json.len());
+    lifelike::leads(&mut world.upstream, "Lifelike", 50, 1_500);
+    for module in ["Bulky", "Lifelike"] {
+        for json in world.upstream.truth(module, true).values() {
+            assert!((1_300..1_800).contains(&json.len()), "{} bytes: {json}", json.len());
+        }
     }
 }
