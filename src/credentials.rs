@@ -1,6 +1,7 @@
 //! The credentials file: `{"client_id": "…", "client_secret": "…", "refresh_token": "…"}`.
 //!
-//! A person writes the first two; `crmirror login` adds the third. Nothing that is read here
+//! A person writes the first two, and `platform_secret` where the platform calls us; `crmirror
+//! login` adds the third. Nothing that is read here
 //! appears in an error: not a value, not the piece of text that a JSON parser stumbles over. This
 //! file does not write to the disk; [`with_refresh_token`] gives the new text to whoever replaces
 //! the file.
@@ -27,6 +28,11 @@ pub struct Credentials {
     pub client_secret: Secret,
     /// What access tokens are asked for with; `None` before the first `crmirror login`.
     pub refresh_token: Option<Secret>,
+    /// The secret of plugin-manifest.json, which the platform's callbacks are proved with.
+    pub platform_secret: Option<Secret>,
+    /// What functions with `auth = "apikey"` are called with; good until an administrator makes
+    /// another (facts §7).
+    pub zapikey: Option<Secret>,
 }
 
 impl Credentials {
@@ -42,12 +48,24 @@ impl Credentials {
         self.refresh_token.as_ref().ok_or_else(|| Fault::NotLoggedIn.in_file(file))
     }
 
+    /// The secret of plugin-manifest.json, or the error that says where to write it.
+    pub fn require_platform_secret(&self, file: &Path) -> Result<&Secret, CredentialsError> {
+        self.platform_secret.as_ref().ok_or_else(|| Fault::NoPlatformSecret.in_file(file))
+    }
+
+    /// The key of functions, or the error that says how to come by one.
+    pub fn require_zapikey(&self, file: &Path) -> Result<&Secret, CredentialsError> {
+        self.zapikey.as_ref().ok_or_else(|| Fault::NoKey.in_file(file))
+    }
+
     fn parse(text: &str) -> Result<Credentials, Fault> {
         let keys = parse_object(text)?;
         Ok(Credentials {
             client_id: required(&keys, "client_id")?.reveal().to_owned(),
             client_secret: required(&keys, "client_secret")?,
             refresh_token: text_of(&keys, "refresh_token")?,
+            platform_secret: text_of(&keys, "platform_secret")?,
+            zapikey: text_of(&keys, "zapikey")?,
         })
     }
 }
@@ -110,6 +128,8 @@ enum Fault {
     Missing(&'static str),
     NotAText(&'static str),
     NotLoggedIn,
+    NoPlatformSecret,
+    NoKey,
 }
 
 impl Fault {
@@ -150,6 +170,13 @@ impl fmt::Display for CredentialsError {
             Fault::NotLoggedIn => {
                 f.write_str("no refresh_token yet; run: crmirror login --code CODE")
             }
+            Fault::NoPlatformSecret => f.write_str(
+                "no platform_secret, which [platform] needs; copy 'secret' of plugin-manifest.json",
+            ),
+            Fault::NoKey => f.write_str(
+                "zapikey is missing or empty, and a [[function]] has auth = \"apikey\"; copy it \
+                 from the function's address in Zoho CRM, or write auth = \"oauth\"",
+            ),
         }
     }
 }

@@ -3,10 +3,13 @@
 //! There is one way to start, whatever ended the last run. Reads are served before upstream is
 //! asked for anything, so that a device without a network is useful from its first second.
 
+mod calls;
 mod doors;
 mod sockets;
 pub mod watch;
+mod wipe;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,12 +24,13 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::clock::{Clock, DeviceClock};
-use crate::config::Config;
+use crate::config::{Config, Platform};
 use crate::credentials::Credentials;
 use crate::error::Failure;
 use crate::heart::{Heart, HeartError, Turn};
 use crate::identity::Identity;
 use crate::mirror::planner::Input;
+use crate::mirror::record::{FieldName, ModuleName};
 use crate::server::board::Board;
 use crate::store::{INBOX_LIMIT, OpenError, SnapshotReport, Store, TOMBSTONE_AGE};
 use crate::systemd::{Passed, Systemd};
@@ -64,13 +68,18 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     // First of all: there are no threads yet.
     let passed = sockets::take_over(config)?;
     let systemd = Arc::new(Systemd::of_environment());
+    if wipe::is_due(&config.store)? {
+        systemd.status("erasing what a removed extension left");
+        wipe::finish(config)?;
+    }
     let credentials = load_credentials(config)?;
+    let platform_secret = credentials.platform_secret.clone();
+    let zapikey = calls::key(config, &credentials)?;
     let transport = HttpsTransport::new(config.upstream.ca_file.as_deref())
         .map_err(|error| Failure::configuration(error.to_string()))?;
     systemd.status("opening the store");
     let store = open_store(&config.store)?;
-    let indexes = config.modules.iter().map(|module| (module.name.clone(), module.index.clone()));
-    store.set_indexes(&indexes.collect());
+    store.set_indexes(&indexes(config));
     let identity = Identity::open(&config.store).map_err(|e| Failure::failed(e.to_string()))?;
     let clock: Arc<dyn Clock> = Arc::new(DeviceClock);
     let board = Arc::new(Board::default());
@@ -90,8 +99,11 @@ pub fn run(config: &Config) -> Result<(), Failure> {
         Arc::clone(&board),
     )
     .map_err(|error| Failure::failed(error.to_string()))?;
-    let doors = Doors::open(config, &passed, &store, &board, &bell, &clock)?;
-    let vitals = Vitals::new(organs(&board, &store, &doors), clock.tick());
+    let doors = Doors::open(config, platform_secret, &passed, &store, &board, &bell, &clock)?;
+    let courier = calls::courier(config, zapikey, &clock, &store, &board, &bell)?;
+    let mut organs = organs(&board, &store, &doors);
+    organs.extend(courier.as_ref().map(|_| calls::organ(&board)));
+    let vitals = Vitals::new(organs, clock.tick());
     let lookout = Watch::new(
         Arc::clone(&systemd),
         vitals,
@@ -110,6 +122,9 @@ pub fn run(config: &Config) -> Result<(), Failure> {
         let error = catch_unwind(beating).unwrap_or_default();
         let _ = ended.send(End::Heart(error));
     })?;
+    if let Some(mut courier) = courier {
+        spawn_for_good("courier", &ended, move || calls::deliver(&mut courier))?;
+    }
     let (for_upkeep, board_of_upkeep, oversized) =
         (store.clone(), Arc::clone(&board), ended.clone());
     spawn_for_good("upkeep", &ended, move || keep_up(&for_upkeep, &board_of_upkeep, &oversized))?;
@@ -121,6 +136,15 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     drop(bell);
     systemd.tell(&ready(&systemd));
     wait(&end, &doors, &store, &passed, &systemd)
+}
+
+/// By which fields each module is indexed.
+fn indexes(config: &Config) -> BTreeMap<ModuleName, Vec<FieldName>> {
+    let of_crm = config.modules.iter().map(|module| (module.name.clone(), module.index.clone()));
+    let entities = config.books.iter().flat_map(|books| &books.entities);
+    // A module of Books is indexed by time alone: its lists are looked through by that.
+    let of_books = entities.map(|entity| (entity.module(), Vec::new()));
+    of_crm.chain(of_books).collect()
 }
 
 /// What is said when the doors are open. The watchdog's time is said again: a run before this one
@@ -262,6 +286,12 @@ fn wait(
                 stop(doors, store, || start_anew(passed));
                 start_anew(passed)
             }
+            Ok(End::Heart(Some(HeartError::Removed))) => {
+                log::warn!("the extension was removed: starting anew to erase everything");
+                systemd.tell(&format!("RELOADING=1\nWATCHDOG_USEC={}", ANEW_LIMIT.as_micros()));
+                stop(doors, store, || start_anew(passed));
+                start_anew(passed)
+            }
             Ok(End::Heart(Some(error))) => return Err(Failure::failed(error.to_string())),
             Ok(End::Heart(None)) | Err(_) => {
                 return Err(Failure::failed("the heart stopped; see the log above"));
@@ -317,12 +347,22 @@ fn load_credentials(config: &Config) -> Result<Credentials, Failure> {
     for warning in warnings {
         log::warn!("{warning}");
     }
-    credentials.require_refresh_token(&config.upstream.credentials)?;
+    let file = &config.upstream.credentials;
+    credentials.require_refresh_token(file)?;
+    if config.platform.as_ref().is_some_and(Platform::needs_secret) {
+        credentials.require_platform_secret(file)?;
+    }
     Ok(credentials)
 }
 
-/// Opens the store, and tells what had to be mended.
+/// Opens the store, and tells what had to be mended. One that is to be erased is not opened.
 pub fn open_store(path: &Path) -> Result<Store, Failure> {
+    if wipe::is_due(path)? {
+        return Err(Failure::failed(format!(
+            "the extension was removed, and {} is to be erased; start crmirror run",
+            path.display()
+        )));
+    }
     let (store, healings) =
         Store::open(path).map_err(|error: OpenError| Failure::failed(error.to_string()))?;
     for healing in healings {

@@ -2,7 +2,12 @@
 //!
 //! These cannot be fetched again, so they are kept beside the store and not in it: losing the
 //! store loses no identity. A token is kept before it is sent, since a callback that carries it may
-//! be here before the reply, or after a power cut in between.
+//! be here before the reply, or after a power cut in between. Our webhooks at Books are in `books`.
+
+mod books;
+
+pub mod context;
+pub mod removal;
 
 use std::fmt;
 use std::io;
@@ -18,6 +23,8 @@ use crate::mirror::record::ChannelId;
 use crate::mirror::time::UpstreamTime;
 use crate::secret::Secret;
 use crate::store::file;
+
+pub use self::books::{BooksIdentity, WebhookIdentity};
 
 /// Bytes of randomness in a channel token; written in hexadecimal it stays below the 50 characters
 /// that upstream allows (facts §1.2).
@@ -37,6 +44,8 @@ pub struct Identity {
 struct Content {
     channel: Option<ChannelIdentity>,
     access: Option<Access>,
+    #[serde(default)]
+    books: BooksIdentity,
 }
 
 /// Our channel as upstream knows it.
@@ -232,7 +241,9 @@ impl Content {
             let (domain, login) = (&access.api_domain, &access.login);
             json!({ "token": token, "api_domain": domain, "expires": expires, "login": login })
         });
-        Secret::new(json!({ "channel": channel, "access": access }).to_string())
+        let books = self.books.to_json();
+        let content = json!({ "channel": channel, "access": access, "books": books });
+        Secret::new(content.to_string())
     }
 }
 

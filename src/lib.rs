@@ -3,13 +3,14 @@
 //! # Which room may use which
 //!
 //! ```text
-//! main → daemon, cli → heart → server → store → mirror
-//!                            ↘ upstream ────────↗
+//! main → daemon, cli → heart, courier → server → store → mirror
+//!                                     ↘ upstream ────────↗
 //! ```
 //!
 //! `mirror` is pure and decides. `upstream`, `store` and `server` do; the first two do not know
 //! each other, and `server` does not know `upstream`. `heart` asks `mirror` what to do and does it
-//! with `upstream` and `store`. `daemon` wires. Nobody imports `daemon`.
+//! with `upstream` and `store`; so does `courier` with calls to functions. `daemon` wires. Nobody
+//! imports `daemon`.
 //!
 //! # In which order to read
 //!
@@ -19,6 +20,7 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod courier;
 pub mod credentials;
 pub mod daemon;
 pub mod error;

@@ -11,6 +11,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use ring::hmac;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use serde::{Deserialize, Deserializer};
 use subtle::ConstantTimeEq;
@@ -96,6 +97,14 @@ impl Secret {
     pub fn is(&self, offered: &str) -> bool {
         self.0.as_bytes().ct_eq(offered.as_bytes()).into()
     }
+
+    /// The code (HMAC-SHA256) that this secret makes of a text, which is given in parts.
+    pub fn code_of(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.0.as_bytes());
+        let mut context = hmac::Context::with_key(&key);
+        parts.iter().for_each(|part| context.update(part));
+        context.sign().as_ref().try_into().expect("SHA-256 has 32 bytes")
+    }
 }
 
 impl fmt::Debug for Secret {
@@ -122,6 +131,16 @@ mod tests {
             assert!(!secret.is(other), "{other:?}");
         }
         assert_eq!(format!("{secret:?} {secret:#?}"), "(secret) (secret)");
+    }
+
+    /// Test case 2 of RFC 4231.
+    #[test]
+    fn a_code_is_that_of_all_parts_in_a_row() {
+        let secret = Secret::new("Jefe".to_owned());
+        let whole = secret.code_of(&[b"what do ya want for nothing?"]);
+        assert_eq!(whole, secret.code_of(&[b"what do ya", b"", b" want for nothing?"]));
+        assert_eq!(whole[..4], [0x5b, 0xdc, 0xc1, 0x46]);
+        assert_eq!(whole[28..], [0x64, 0xec, 0x38, 0x43]);
     }
 
     #[test]

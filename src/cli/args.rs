@@ -11,11 +11,18 @@ use crate::mirror::criteria::Criteria;
 use crate::mirror::record::{FieldName, ModuleName, RecordId};
 use crate::secret::Secret;
 
+pub use self::books::BooksCommand;
 pub use self::export::{Export, Format};
 pub use self::install::{BINARY, Install, KEEP, Update};
+pub use self::outbox::{Content, OutboxCommand, Send};
+pub use self::platform::PlatformCommand;
 
+mod books;
 mod export;
 mod install;
+mod outbox;
+mod platform;
+mod read;
 
 /// What the person wants.
 #[derive(Debug)]
@@ -92,6 +99,14 @@ pub enum Command {
     },
     /// Look at the channel, renew it or close it.
     Channel(ChannelCommand),
+    /// Look at webhooks of Books and at what became of them, or change them.
+    Books(BooksCommand),
+    /// Show what the platform told, or have Desk call an address.
+    Platform(PlatformCommand),
+    /// Leave a call to a function in the outbox.
+    Send(Send),
+    /// Look at calls, try one again, withdraw one.
+    Outbox(OutboxCommand),
     /// Look at the whole store.
     Fsck {
         /// Make it anew when it is damaged.
@@ -176,6 +191,26 @@ Commands:
   sync [MODULE] [--sweep]   ask the running daemon to catch up now, or to compare all ids
       [--wait]              wait until it is done
   channel show|renew|close  the channel as upstream sees it; renew it now; close it
+  books webhooks            webhooks of Zoho Books as upstream has them
+      list [--entity E] [--sort webhook_name|created_time] [--limit N]
+      show ID, create FILE, update ID FILE, delete ID, editpage
+      prune                 delete those that the configuration declares or has declared
+  books histories           what became of their executions
+      list [--failed] [--sort event_time|event_id|notified_time] [--limit N]
+      show ID, resend ID...
+  platform events           what Zoho's platform told of the extension
+  platform invoke METHOD URL
+      [--data TEXT]         have Desk call an address with the extension's rights, and print the
+      [--query K=V]         answer
+      [--header K=V] [--connection NAME]
+  send FUNCTION [JSON]      leave a call to a function in the outbox, and print its id
+      [--data NAME=VALUE]…  a form instead of JSON
+      [--file F] [--type T] a file, and its media type
+      [--idempotency-key K] the same key with the same content is the same call
+  outbox list               calls that wait, were sent or have failed
+      [--state S] [--limit N]
+  outbox show|retry|drop ID one call and what the function answered; try one that failed again;
+                            withdraw one that waits
   fsck [--repair]           look at the whole store while the daemon is not running; make it
                             anew from what can be read
   install                   place the binary, the units and an example configuration
@@ -214,6 +249,8 @@ struct Words {
     limit: Option<String>,
     since: Option<String>,
     module: Option<String>,
+    entity: Option<String>,
+    failed: bool,
     follow: bool,
     sweep: bool,
     wait: bool,
@@ -224,6 +261,9 @@ struct Words {
     force: bool,
     replace: bool,
     repair: bool,
+    query: Vec<String>,
+    header: Vec<String>,
+    connection: Option<String>,
     bundle: Option<PathBuf>,
     root: Option<PathBuf>,
     dry_run: bool,
@@ -233,6 +273,7 @@ struct Words {
     settle: Option<String>,
     prove: Option<String>,
     forget: bool,
+    call: outbox::CallWords,
     help: bool,
     version: bool,
 }
@@ -260,6 +301,8 @@ fn read(args: impl IntoIterator<Item = OsString>) -> Result<Words, lexopt::Error
             Long("limit") => words.limit = Some(parser.value()?.string_lossless()?),
             Long("since") => words.since = Some(parser.value()?.string_lossless()?),
             Long("module") => words.module = Some(parser.value()?.string_lossless()?),
+            Long("entity") => words.entity = Some(parser.value()?.string_lossless()?),
+            Long("failed") => words.failed = true,
             Long("follow") => words.follow = true,
             Long("sweep") => words.sweep = true,
             Long("wait") => words.wait = true,
@@ -270,6 +313,9 @@ fn read(args: impl IntoIterator<Item = OsString>) -> Result<Words, lexopt::Error
             Long("force") => words.force = true,
             Long("replace") => words.replace = true,
             Long("repair") => words.repair = true,
+            Long("query") => words.query.push(parser.value()?.string_lossless()?),
+            Long("header") => words.header.push(parser.value()?.string_lossless()?),
+            Long("connection") => words.connection = Some(parser.value()?.string_lossless()?),
             Long("bundle") => words.bundle = Some(parser.value()?.into()),
             Long("root") => words.root = Some(parser.value()?.into()),
             Long("dry-run") => words.dry_run = true,
@@ -279,6 +325,11 @@ fn read(args: impl IntoIterator<Item = OsString>) -> Result<Words, lexopt::Error
             Long("settle") => words.settle = Some(parser.value()?.string_lossless()?),
             Long("prove") => words.prove = Some(parser.value()?.string_lossless()?),
             Long("forget") => words.forget = true,
+            Long("data") => words.call.data.push(parser.value()?.string_lossless()?),
+            Long("file") => words.call.file = Some(parser.value()?.into()),
+            Long("type") => words.call.media_type = Some(parser.value()?.string_lossless()?),
+            Long("idempotency-key") => words.call.key = Some(parser.value()?.string_lossless()?),
+            Long("state") => words.call.state = Some(parser.value()?.string_lossless()?),
             Long("help") | Short('h') => words.help = true,
             Long("version") | Short('V') => words.version = true,
             Value(word) => words.words.push(word.string_lossless()?),
@@ -340,6 +391,10 @@ impl Words {
             ["import", ..] => Err(usage("import needs one file")),
             ["sync"] => Ok(self.sync(None)),
             ["sync", module] => Ok(self.sync(Some(module_name(module)?))),
+            ["send", function] => self.send(function, None),
+            ["send", function, json] => self.send(function, Some(json)),
+            ["send", ..] => Err(usage("send needs a function, and perhaps JSON")),
+            ["outbox", words @ ..] => Ok(Command::Outbox(self.outbox(words)?)),
             ["fsck"] => Ok(Command::Fsck { repair: std::mem::take(&mut self.repair) }),
             ["update"] => self.update(),
             ["install"] => Ok(Command::Install(self.install())),
@@ -350,6 +405,8 @@ impl Words {
             ["channel", "show"] => Ok(Command::Channel(ChannelCommand::Show)),
             ["channel", "renew"] => Ok(Command::Channel(ChannelCommand::Renew)),
             ["channel", "close"] => Ok(Command::Channel(ChannelCommand::Close)),
+            ["books", rest @ ..] => self.books(rest).map(Command::Books),
+            ["platform", rest @ ..] => self.platform(rest),
             ["channel", ..] => Err(usage("channel is followed by show, renew or close")),
             [
                 "run" | "check" | "doctor" | "status" | "login" | "changes" | "fsck" | "update"
@@ -360,26 +417,6 @@ impl Words {
             | ["sync", _, extra, ..] => Err(usage(&format!("'{extra}' is one word too many"))),
             [other, ..] => Err(usage(&format!("there is no command '{other}'"))),
         }
-    }
-
-    fn list(&mut self, module: &str) -> Result<Command, Failure> {
-        let criteria = self.take_criteria()?;
-        let fields = self.take_fields()?;
-        let sort = self.sort.take().map(|text| field_name(&text)).transpose()?;
-        let limit = match self.limit.take() {
-            None => usize::MAX,
-            Some(text) => text.parse().map_err(|_| usage("--limit takes a whole number"))?,
-        };
-        let module = module_name(module)?;
-        Ok(Command::List(List { module, criteria, fields, sort, limit }))
-    }
-
-    fn changes(&mut self) -> Result<Command, Failure> {
-        let since = self.since.take().map(|text| text.parse()).transpose();
-        let since = since.map_err(|_| usage("--since takes a sequence: a whole number"))?;
-        let module = self.module.take().map(|name| module_name(&name)).transpose()?;
-        let follow = std::mem::take(&mut self.follow);
-        Ok(Command::Changes(Changes { since, module, follow }))
     }
 
     fn take_criteria(&mut self) -> Result<Option<Criteria>, Failure> {
@@ -409,6 +446,8 @@ impl Words {
             ("--limit", self.limit.is_some()),
             ("--since", self.since.is_some()),
             ("--module", self.module.is_some()),
+            ("--entity", self.entity.is_some()),
+            ("--failed", self.failed),
             ("--follow", self.follow),
             ("--sweep", self.sweep),
             ("--wait", self.wait),
@@ -419,6 +458,9 @@ impl Words {
             ("--force", self.force),
             ("--replace", self.replace),
             ("--repair", self.repair),
+            ("--query", !self.query.is_empty()),
+            ("--header", !self.header.is_empty()),
+            ("--connection", self.connection.is_some()),
             ("--bundle", self.bundle.is_some()),
             ("--root", self.root.is_some()),
             ("--dry-run", self.dry_run),
@@ -429,7 +471,7 @@ impl Words {
             ("--prove", self.prove.is_some()),
             ("--forget", self.forget),
         ];
-        match left.into_iter().find(|(_, given)| *given) {
+        match left.into_iter().chain(self.call.left()).find(|(_, given)| *given) {
             Some((option, _)) => Err(usage(&format!("{option} does not go with this command"))),
             None => Ok(()),
         }

@@ -36,7 +36,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Shows changes.
 pub(super) fn run(config: &Config, wanted: &Changes, json: bool) -> Result<(), Failure> {
     if let Some(module) = &wanted.module {
-        is_mirrored(config, module)?;
+        if !config.told().contains(module) {
+            is_mirrored(config, module)?;
+        }
     }
     let patience = Patience::default();
     let longer =
@@ -127,7 +129,7 @@ fn from_daemon(
 }
 
 fn from_store(config: &Config, wanted: &Changes, json: bool) -> Result<(), Failure> {
-    let store = open_store(&config.store)?;
+    let (store, told) = (open_store(&config.store)?, config.told());
     let mut since = wanted.since.unwrap_or_else(|| store.beginning());
     if !store.knows(since) {
         return Err(Failure::failed(format!(
@@ -142,7 +144,7 @@ fn from_store(config: &Config, wanted: &Changes, json: bool) -> Result<(), Failu
         since = last.sequence;
         let is_wanted = |change: &&Change| match &wanted.module {
             Some(module) => *module == change.module,
-            None => config.modules.iter().any(|module| module.name == change.module),
+            None => told.contains(&change.module),
         };
         for change in changes.iter().filter(is_wanted) {
             if !show(&feed::to_json(change, None), json)? {

@@ -128,6 +128,10 @@ fn do_it_here(config: &Config, input: Input, action: &str) -> Result<Value, Fail
         }
     }
     let report = board.report();
+    if report.platform.as_ref().is_some_and(|platform| platform.is_removed()) {
+        let why = "the extension is removed: the channel stays closed until it is back";
+        return Err(Failure::failed(why));
+    }
     let why = report.last_error.as_deref().unwrap_or("upstream did not confirm it");
     Err(match report.upstream {
         "online" => Failure::failed(why),

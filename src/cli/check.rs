@@ -7,7 +7,7 @@ use std::{fs, io};
 
 use serde_json::json;
 
-use crate::config::Config;
+use crate::config::{Config, Platform};
 use crate::credentials::Credentials;
 use crate::error::Failure;
 use crate::reader_token;
@@ -34,6 +34,12 @@ pub(super) fn run(path: &Path, json: bool) -> Result<(), Failure> {
     let (credentials, of_credentials) = Credentials::load(&config.upstream.credentials)?;
     warnings.extend(of_credentials);
     credentials.require_refresh_token(&config.upstream.credentials)?;
+    if config.platform.as_ref().is_some_and(Platform::needs_secret) {
+        credentials.require_platform_secret(&config.upstream.credentials)?;
+    }
+    if config.needs_zapikey() {
+        credentials.require_zapikey(&config.upstream.credentials)?;
+    }
     if let Some(file) = &config.local.token_file {
         let (_, of_token) = reader_token::load(file)?;
         warnings.extend(of_token);

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::error::Failure;
 use crate::reader_token;
 use crate::secret::Secret;
+use crate::upstream::transport::call::{Call, Caller};
 use crate::upstream::transport::{
     Body, HttpsTransport, Method, Patience, Reply, Request, Transport,
 };
@@ -49,6 +50,26 @@ impl Daemon {
     /// Commands; `None` when nobody answers.
     pub(super) fn post(&self, target: &str) -> Option<Reply> {
         self.ask(Method::Post, target)
+    }
+
+    /// Takes something back; `None` when nobody answers.
+    pub(super) fn delete(&self, target: &str) -> Option<Reply> {
+        self.ask(Method::Delete, target)
+    }
+
+    /// Leaves something of this type there, under a key where there is one; `None` when nobody
+    /// answers.
+    pub(super) fn leave(
+        &self,
+        target: &str,
+        media_type: Option<String>,
+        content: Vec<u8>,
+        key: Option<&str>,
+    ) -> Option<Reply> {
+        let url = Secret::new(format!("{}{target}", self.base));
+        let headers = key.map(|key| ("Idempotency-Key", key.to_owned())).into_iter().collect();
+        let call = Call { url, token: self.token.clone(), headers, media_type, content };
+        self.transport.call(&call).ok().map(|answered| answered.reply)
     }
 
     /// The failure of whoever needs a daemon.

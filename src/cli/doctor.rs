@@ -1,8 +1,9 @@
 //! `crmirror doctor`: everything that the daemon depends on, one line each, and what to do.
 //!
 //! `ours` the configuration, the daemon, the store · `clock` · `way` names, connections and
-//! certificates · `account` token, modules, channel · `callbacks` whether they find us · `disk` ·
-//! `board` · `bundle` all of it for somebody else. Each reads in one place and judges in another.
+//! certificates · `account` token, modules, channel · `callbacks` whether they find us · `platform`
+//! our extension · `disk` · `board` · `bundle` all of it for somebody else. Each reads in one place
+//! and judges in another.
 //!
 //! Nothing is mended here, and a running daemon is not disturbed. Every check ends by itself: calls
 //! have [`way::PATIENCE`], what may hang in the kernel is left behind after a limit of its own.
@@ -15,6 +16,7 @@ mod clock;
 mod disk;
 mod finding;
 mod ours;
+mod platform;
 #[cfg(test)]
 mod tests;
 mod way;
@@ -63,7 +65,7 @@ pub(super) fn run(path: &Path, bundle: Option<&Path>, json: bool) -> Result<(), 
 /// Looks at everything; the status of the daemon, if one runs.
 fn look(path: &Path, config: &Config, told: &mut Told) -> Result<Option<Value>, Failure> {
     told.tell(ours::configuration(path, config))?;
-    let (found, credentials) = ours::credentials(&config.upstream.credentials);
+    let (found, credentials) = ours::credentials(config);
     told.misconfigured |= credentials.is_none();
     told.tell(found)?;
     let (daemon, status) = ours::daemon(config).unwrap_or_else(|failure| {
@@ -75,6 +77,7 @@ fn look(path: &Path, config: &Config, told: &mut Told) -> Result<Option<Value>, 
     told.tell(found)?;
     look_upstream(config, credentials, status.as_ref(), store.as_ref(), told)?;
     told.tell([callbacks::look(config, status.is_some())])?;
+    told.tell(platform::look(config, status.as_ref()))?;
     // From here on a daemon may start again.
     drop(store);
     told.tell([disk::space(&config.store), disk::writes(&config.store, DeviceClock)])?;

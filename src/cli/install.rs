@@ -55,13 +55,15 @@ const END: [&[&str]; 5] = [
 const ENDED: &[&str] = &["systemctl", "daemon-reload"];
 
 /// What the daemon makes in the directory of its store.
-const STATE: [&str; 13] = [
+const STATE: [&str; 15] = [
     "mirror.sled",
     "mirror.sled.new",
     "mirror.sled.old",
     "mirror.sled.broken",
     "snapshots",
     "identity.json",
+    "platform.json",
+    "uninstalled",
     "ballast",
     "condemned",
     "oversized",

@@ -1,6 +1,7 @@
 //! The commands that are not the daemon itself, and how they show what they found.
 
 pub mod args;
+mod books;
 mod changes;
 mod channel;
 mod check;
@@ -11,10 +12,13 @@ mod export;
 mod fsck;
 mod install;
 mod login;
+mod outbox;
+mod platform;
 mod program;
 mod progress;
 mod read;
 mod seed;
+mod send;
 mod source;
 mod status;
 mod sync;
@@ -66,8 +70,12 @@ pub fn run(args: Args) -> Result<(), Failure> {
         Command::Sync { module, sweep, wait } => {
             sync::run(&config, module.as_ref(), sweep, wait, args.json)
         }
+        Command::Send(send) => send::run(&config, &send, args.json),
+        Command::Outbox(command) => outbox::run(&config, &command, args.json),
         Command::Fsck { repair } => fsck::run(&config.store, repair, args.json),
         Command::Channel(command) => channel::run(&config, command, args.json),
+        Command::Books(command) => books::run(&config, &command, args.json),
+        Command::Platform(command) => platform::run(&config, command, args.json),
         Command::Check
         | Command::Doctor { .. }
         | Command::Update(_)

@@ -79,12 +79,18 @@ fn take_snapshot(config: &Config) -> Result<(), Failure> {
 fn terms(config: &Config) -> Terms {
     let shape = |module: &crate::config::Module| {
         let (fields, whole_records) = (module.fields.clone(), module.whole_records);
-        (module.name.clone(), Shape { fields, whole_records })
+        (module.name.clone(), Shape { fields, whole_records, organization: None })
     };
+    // Records of Books of another organization prove nothing here.
+    let of_books = config.books.iter().flat_map(|books| {
+        let organization = Some(books.organization_id.clone());
+        let shape = Shape { fields: None, whole_records: true, organization };
+        books.entities.iter().map(move |entity| (entity.module(), shape.clone()))
+    });
     Terms {
         accounts: config.upstream.accounts.to_string(),
         api_version: config.upstream.version.to_string(),
-        modules: config.modules.iter().map(shape).collect(),
+        modules: config.modules.iter().map(shape).chain(of_books).collect(),
     }
 }
 

@@ -9,9 +9,11 @@ use serde_json::value::RawValue;
 use crate::config::Config;
 use crate::daemon::open_store;
 use crate::error::Failure;
+use crate::mirror::books::entity::Entity;
 use crate::mirror::record::{Entry, ModuleName, Record, RecordId};
 use crate::mirror::scan::More;
 use crate::store::{Explanation, Store, StoreError};
+use crate::upstream::books;
 use crate::upstream::records;
 use crate::upstream::verdict::{Verdict, judge};
 
@@ -30,10 +32,10 @@ pub(super) enum Source {
 
 /// Refuses a module that the configuration does not name.
 pub(super) fn is_mirrored(config: &Config, module: &ModuleName) -> Result<(), Failure> {
-    if config.modules.iter().any(|configured| configured.name == *module) {
+    if config.mirrored().any(|mirrored| mirrored == *module) {
         return Ok(());
     }
-    let names: Vec<&str> = config.modules.iter().map(|module| module.name.as_str()).collect();
+    let names: Vec<String> = config.mirrored().map(|module| module.to_string()).collect();
     Err(Failure::usage(format!("{module} is not mirrored; the modules are {}", names.join(", "))))
 }
 
@@ -91,10 +93,13 @@ impl Source {
         id: RecordId,
     ) -> Result<Option<Record>, Failure> {
         match self {
-            Source::Daemon(daemon) => {
-                let (records, _) = ask(daemon, &format!("/crm/v2/{module}/{id}"))?;
-                Ok(records.into_iter().next())
-            }
+            Source::Daemon(daemon) => match Entity::of_plural(module.as_str()) {
+                Some(entity) => ask_for_one_of_books(daemon, entity, id),
+                None => {
+                    let (records, _) = ask(daemon, &format!("/crm/v2/{module}/{id}"))?;
+                    Ok(records.into_iter().next())
+                }
+            },
             Source::Store(store) => match store.entry(module, id).map_err(unreadable)? {
                 Some(stored) => match stored.entry {
                     Entry::Live(record) => Ok(Some(record)),
@@ -115,10 +120,13 @@ impl Source {
         let mut below = None;
         loop {
             let (records, more) = match self {
-                Source::Daemon(daemon) => {
-                    let target = format!("/crm/v2/{module}?per_page={PAGE}{token}");
-                    ask(daemon, &target)?
-                }
+                Source::Daemon(daemon) => match Entity::of_plural(module.as_str()) {
+                    Some(entity) => ask_books(daemon, entity, below)?,
+                    None => {
+                        let target = format!("/crm/v2/{module}?per_page={PAGE}{token}");
+                        ask(daemon, &target)?
+                    }
+                },
                 Source::Store(store) => {
                     let records = store.live_below(module, below, PAGE).map_err(unreadable)?;
                     let more = if records.len() < PAGE { More::Last } else { More::Next };
@@ -147,6 +155,33 @@ fn ask(daemon: &Daemon, target: &str) -> Result<(Vec<Record>, More), Failure> {
         }
         Err(_) => Err(refused(&reply)),
     }
+}
+
+/// One record of Books; `None` when it is not in the mirror.
+fn ask_for_one_of_books(
+    daemon: &Daemon,
+    entity: Entity,
+    id: RecordId,
+) -> Result<Option<Record>, Failure> {
+    let target = format!("/books/v3/{}/{id}", entity.plural());
+    let reply = daemon.get(&target).ok_or_else(|| daemon.absent())?;
+    let verdict = books::verdict::judge(&reply).map_err(|_| refused(&reply))?;
+    books::records::parse_one(verdict, entity).map_err(|trouble| Failure::failed(trouble.why()))
+}
+
+/// The records of Books with ids below this one, the newest first, and whether more follow.
+fn ask_books(
+    daemon: &Daemon,
+    entity: Entity,
+    below: Option<RecordId>,
+) -> Result<(Vec<Record>, More), Failure> {
+    let below = below.map(|id| format!("&below={id}")).unwrap_or_default();
+    let target = format!("/books/v3/{}?per_page={PAGE}{below}", entity.plural());
+    let reply = daemon.get(&target).ok_or_else(|| daemon.absent())?;
+    let verdict = books::verdict::judge(&reply).map_err(|_| refused(&reply))?;
+    let page = books::records::parse_records(verdict, entity);
+    let (records, more) = page.map_err(|trouble| Failure::failed(trouble.why()))?;
+    Ok((records, if more { More::Next } else { More::Last }))
 }
 
 fn unreadable(error: StoreError) -> Failure {

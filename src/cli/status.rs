@@ -70,14 +70,79 @@ fn describe(status: &Value) -> String {
         "callbacks  {} accepted ({} repeated), {} refused",
         callbacks["accepted"], callbacks["duplicate"], callbacks["refused"]
     ));
+    if let Some(last) = status["platform"]["last_event"].as_str() {
+        let time = text(&status["platform"]["last_event_time"]);
+        lines.push(format!(
+            "platform   {}, last {last} at {time}",
+            text(&status["platform"]["state"])
+        ));
+    }
+    let outbox = &status["outbox"];
+    if outbox.is_object() {
+        let [waiting, sent, failed] = ["waiting", "sent", "failed"].map(|name| text(&outbox[name]));
+        lines.push(format!("outbox     {waiting} waiting, {sent} sent, {failed} failed"));
+    }
     let credits = &status["credits"];
     lines.push(format!("credits    {} of {} today", credits["spent_today"], credits["ceiling"]));
+    let books = &status["books"];
+    if books.is_object() {
+        lines.push(format!(
+            "books      {} of {} calls today",
+            books["calls_today"], books["ceiling"]
+        ));
+    }
+    lines.extend(webhooks(books));
     lines.push(String::new());
     lines.push(module_table(status, None).render(terminal_width()));
     for (what, to_do) in troubles(status) {
         lines.push(format!("! {}\n  {to_do}\n", printable(&what)));
     }
     lines.join("\n")
+}
+
+/// Our webhooks at Books, if any are declared.
+fn webhooks(books: &Value) -> Option<String> {
+    let webhooks = books["webhooks"].as_object()?;
+    let each = webhooks.iter().map(|(name, webhook)| format!("{name} {}", text(&webhook["state"])));
+    let (each, histories) = (each.collect::<Vec<_>>().join(", "), &books["histories"]);
+    Some(format!(
+        "webhooks   {}; {} callbacks asked for again",
+        printable(&each),
+        histories["resent"]
+    ))
+}
+
+/// What it means that the extension is removed, if it is.
+fn removal(state: &str) -> Option<(String, &'static str)> {
+    let what = match state {
+        "uninstalled" => "the extension is uninstalled: the channel is closed, nothing is fetched",
+        "wiped" => "the extension is uninstalled, and all was erased",
+        _ => return None,
+    };
+    Some((what.into(), "it goes on when the extension is installed or authorised again"))
+}
+
+/// What is wrong with what stands beside CRM: the extension, Books, functions.
+fn with_neighbours(status: &Value) -> Vec<(String, &'static str)> {
+    let state = status["platform"]["state"].as_str().unwrap_or_default();
+    let mut troubles: Vec<_> = removal(state).into_iter().collect();
+    for (name, webhook) in status["books"]["webhooks"].as_object().into_iter().flatten() {
+        if webhook["state"] == "denied" {
+            let what = format!("Books denies the webhook {name}");
+            troubles.push((what, "the log says why; catch-ups go on meanwhile"));
+        }
+    }
+    if status["books"]["waiting_for_calls"] == true {
+        troubles.push((
+            "the calls of Books of the day are made: it waits".into(),
+            "raise books.calls_per_day, if the organization's plan has more",
+        ));
+    }
+    if let Some(why) = status["outbox"]["trouble"].as_str() {
+        let to_do = "they go on by themselves; crmirror outbox list shows them";
+        troubles.push((format!("calls to functions wait: {why}"), to_do));
+    }
+    troubles
 }
 
 /// What is wrong, each with what to do.
@@ -112,6 +177,7 @@ fn troubles(status: &Value) -> Vec<(String, &'static str)> {
         )),
         _ => {}
     }
+    troubles.extend(with_neighbours(status));
     let count = |value: &Value| value.as_u64().unwrap_or(0);
     let set_aside = count(&status["inbox"]["quarantined"]);
     if set_aside > 0 {
@@ -139,7 +205,8 @@ fn troubles(status: &Value) -> Vec<(String, &'static str)> {
     }
     for (name, module) in status["modules"].as_object().into_iter().flatten() {
         if module["complete_through"].is_null() {
-            let rows = count(&module["scan"]["rows"]);
+            // A scan of Books does not tell how far it is, but its records do.
+            let rows = count(&module["scan"]["rows"]).max(count(&module["records"]));
             let what = format!("{name} is not complete yet: {rows} rows read");
             troubles.push((what, "its bootstrap goes on by itself"));
         }

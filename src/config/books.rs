@@ -103,6 +103,11 @@ fn webhook(section: &mut Section<'_>) -> Option<Webhook> {
     let hint = "write the address that strangers reach this device at, with a path of its own";
     let notify_url = section.required_text("notify_url", hint, NotifyUrl::parse);
     let secret = section.flag("secret").unwrap_or(true);
+    if !secret {
+        let why = "nothing is signed there, so that the path of notify_url is all that keeps \
+                   strangers out; leave it out";
+        section.warn("secret", why);
+    }
     Some(Webhook { name: name?, entity: entity?, notify_url: notify_url?, secret })
 }
 

@@ -20,14 +20,18 @@ use crate::mirror::record::{ChannelId, FieldName, ModuleName};
 use crate::mirror::version::ApiVersion;
 
 mod books;
+mod function;
 mod notify_url;
+mod platform;
 mod problem;
 mod section;
 mod sections;
 mod values;
 
 pub use self::books::{Books, WEBHOOK_NAME_LIMIT, Webhook};
+pub use self::function::{FUNCTIONS_LIMIT, Function, Outbox};
 pub use self::notify_url::{NOTIFY_URL_LIMIT, NotifyUrl};
+pub use self::platform::{Platform, Verify};
 pub use self::problem::{ConfigErrors, Problem};
 pub use self::sections::{
     CHANNEL_EVENTS_LIMIT, CREDITS_FLOOR, CREDITS_LIMIT, FIELDS_LIMIT, INDEX_LIMIT,
@@ -50,6 +54,8 @@ pub struct Config {
     pub channel: Option<Channel>,
     /// What is mirrored of Zoho Books, if anything.
     pub books: Option<Books>,
+    /// What the platform tells of our extension, if it is to.
+    pub platform: Option<Platform>,
     /// Where callbacks arrive. Where none are announced, nobody listens there.
     pub callbacks: Callbacks,
     /// Where local programs read.
@@ -60,6 +66,10 @@ pub struct Config {
     pub catch_up: CatchUp,
     /// What is mirrored of CRM: none twice, and at least one where nothing else is.
     pub modules: Vec<Module>,
+    /// The functions that local programs may call; none twice.
+    pub functions: Vec<Function>,
+    /// The limits of the outbox through which they do.
+    pub outbox: Outbox,
     /// What works, but hardly as it was meant.
     pub warnings: Vec<Problem>,
 }
@@ -188,6 +198,19 @@ impl Operation {
 }
 
 impl Config {
+    /// All that is mirrored: the modules of CRM, then the entities of Books under their names in
+    /// paths.
+    pub fn mirrored(&self) -> impl Iterator<Item = ModuleName> {
+        let entities = self.books.iter().flat_map(|books| &books.entities);
+        let of_books = entities.map(|entity| entity.module());
+        self.modules.iter().map(|module| module.name.clone()).chain(of_books)
+    }
+
+    /// The modules that the change feed tells of.
+    pub fn told(&self) -> Vec<ModuleName> {
+        self.mirrored().chain(self.platform.iter().map(|_| ModuleName::platform())).collect()
+    }
+
     /// Reads the file, with this process's `$CREDENTIALS_DIRECTORY` for the default of
     /// `upstream.credentials`.
     pub fn load(file: &Path) -> Result<Config, ConfigErrors> {

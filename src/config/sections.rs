@@ -10,11 +10,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::function;
 use super::notify_url::NotifyUrl;
 use super::section::{Findings, Section};
 use super::values;
 use super::{Books, Callbacks, CatchUp, Channel, Config, Local, Module, Operation, Tls, Upstream};
-use super::{books, notify_url::Paths};
+use super::{books, notify_url::Paths, platform};
 use crate::mirror::books::entity::Entity;
 use crate::mirror::record::{FieldName, ModuleName};
 use crate::mirror::span::{self, duration_text, shown};
@@ -80,6 +81,8 @@ pub(super) fn config(
         paths.take(&channel.notify_url);
     }
     let books = books::books(&mut document, &mut paths, findings);
+    let accounts = upstream.as_ref().map(|upstream| &upstream.accounts);
+    let platform = platform::platform(&mut document, accounts, &mut paths, findings);
     let nobody_calls = paths.is_empty();
     if nobody_calls && document.has("callbacks") {
         document.warn("callbacks", "ignored, since there is no [channel]: nobody listens there");
@@ -107,16 +110,21 @@ pub(super) fn config(
 
     let mirrored = books.as_ref().and_then(Option::as_ref);
     let modules = modules(&mut document, with_channel, mirrored, findings);
+    let calls = function::read(&mut document, findings);
     document.finish(findings);
+    let (functions, outbox) = calls?;
     Some(Config {
         upstream: upstream?,
         channel: channel?,
         books: books?,
+        platform: platform?,
         callbacks: callbacks?,
         local: local?,
         store: store?,
         catch_up: catch_up?,
         modules: modules?,
+        functions,
+        outbox,
         warnings: Vec::new(),
     })
 }

@@ -10,16 +10,22 @@ use std::thread;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Failure;
+use crate::identity::context::ContextFile;
 use crate::mirror::planner::Input;
+use crate::mirror::platform::OnUninstall;
 use crate::mirror::record::ModuleName;
 use crate::priority;
 use crate::reader_token;
+use crate::secret::Secret;
 use crate::server::board::Board;
+use crate::server::books::BooksMirrored;
 use crate::server::gate::{Gate, Limits, Listener, Teller, TlsFiles};
 use crate::server::hall::{Hall, Respond};
 use crate::server::intake::Intake;
 use crate::server::local::Local;
 use crate::server::receive::Notifications;
+use crate::server::receive_books::Announced;
+use crate::server::receive_platform::{Demands, PlatformCallbacks};
 use crate::server::reception::Reception;
 use crate::store::Store;
 use crate::systemd::Passed;
@@ -34,6 +40,7 @@ const LOCAL_WORKERS: usize = 8;
 
 /// The listeners.
 pub(super) struct Doors {
+    board: Arc<Board>,
     pub(super) gates: Vec<Gate>,
     // The gates lead here: they come first in the order of dropping.
     pub(super) halls: Vec<Hall>,
@@ -43,15 +50,17 @@ impl Doors {
     /// Opens them all.
     pub(super) fn open(
         config: &Config,
+        platform_secret: Option<Secret>,
         passed: &Passed,
         store: &Store,
         board: &Arc<Board>,
         bell: &SyncSender<Input>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Doors, Failure> {
-        let mut doors = Doors { gates: Vec::new(), halls: Vec::new() };
+        let (gates, halls) = (Vec::new(), Vec::new());
+        let mut doors = Doors { board: Arc::clone(board), gates, halls };
         let mut tellers = doors.open_local(config, passed, store, board, bell, clock)?;
-        let reception = reception(config, store, board, bell, clock);
+        let reception = reception(config, platform_secret, store, board, bell, clock)?;
         if reception.is_idle() {
             sockets::warn_of_idle_callbacks(passed);
         } else {
@@ -80,11 +89,20 @@ impl Doors {
             bell.clone(),
             Arc::clone(clock),
         );
+        // Books is read beside CRM, in its own shape.
+        if let Some(books) = &config.books {
+            let (organization, entities) = (books.organization_id.clone(), books.entities.clone());
+            local = local.with_books(BooksMirrored { organization, entities });
+        }
+        if config.platform.is_some() {
+            local = local.telling_of_platform();
+        }
         if let Some(file) = &config.local.token_file {
             let (token, warning) = reader_token::load(file)?;
             warning.iter().for_each(|warning| log::warn!("{warning}"));
             local = local.guarded_by(token);
         }
+        local = local.calling(config.functions.iter().map(|it| it.name.clone()).collect());
         // Whoever reads, and however much, leaves the processor to callbacks first.
         let opened = priority::behind(
             || open_behind(config, passed, local, store),
@@ -126,8 +144,9 @@ impl Doors {
         Ok(tellers)
     }
 
-    /// Lets nobody in any more, and lets those inside finish.
+    /// Lets nobody in any more, and lets those inside finish; nothing more is sent out either.
     pub(super) fn close(&self) {
+        self.board.hatch.close();
         thread::scope(|scope| {
             for gate in &self.gates {
                 scope.spawn(|| gate.stop());
@@ -148,19 +167,37 @@ impl Doors {
 /// What is received at which path.
 fn reception(
     config: &Config,
+    platform_secret: Option<Secret>,
     store: &Store,
     board: &Arc<Board>,
     bell: &SyncSender<Input>,
     clock: &Arc<dyn Clock>,
-) -> Reception {
+) -> Result<Reception, Failure> {
     let intake = Intake::new(store.clone(), Arc::clone(board), bell.clone(), Arc::clone(clock));
     let intake = Arc::new(intake);
     let mut reception = Reception::new(Arc::clone(&intake), config.callbacks.behind_proxy);
     if let Some(channel) = &config.channel {
-        let notifications = Notifications::new(module_names(config), intake);
+        let notifications = Notifications::new(module_names(config), Arc::clone(&intake));
         reception = reception.with(channel.notify_url.path(), notifications);
     }
-    reception
+    // Books does not say which webhook calls: the path does.
+    for webhook in config.books.iter().flat_map(|books| &books.webhooks) {
+        let (entity, intake) = (webhook.entity, Arc::clone(&intake));
+        let announced = Announced::new(&webhook.name, entity, webhook.secret, intake);
+        reception = reception.with(webhook.notify_url.path(), announced);
+    }
+    if let Some(platform) = &config.platform {
+        let demands = Demands {
+            secret: platform_secret,
+            is_enforced: platform.needs_secret(),
+            org: platform.org_id.clone(),
+            removal_erases: platform.on_uninstall == OnUninstall::Wipe,
+        };
+        let callbacks = PlatformCallbacks::new(demands, intake, ContextFile::of(&config.store));
+        let callbacks = callbacks.map_err(|error| Failure::failed(error.to_string()))?;
+        reception = reception.with(platform.notify_url.path(), callbacks);
+    }
+    Ok(reception)
 }
 
 fn module_names(config: &Config) -> Vec<ModuleName> {

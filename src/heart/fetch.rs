@@ -35,7 +35,10 @@ type Seen = BTreeMap<RecordId, Record>;
 impl Heart {
     /// Fetches records and commits them; those that upstream does not show are gone.
     pub(super) fn fetch(&mut self, fetch: &Fetch) -> Result<Outcome, Stop> {
-        let mut seen = self.read_named(&fetch.module, fetch.batch.ids())?;
+        let mut seen = match self.modules[&fetch.module].entity {
+            Some(entity) => self.read_of_books(entity, fetch.batch.ids())?,
+            None => self.read_named(&fetch.module, fetch.batch.ids())?,
+        };
         let now = self.now();
         let mut commit = self.commit_of(&fetch.module, now);
         commit.settled = fetch.settles.clone();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::config::{Config, Upstream};
+use crate::config::{Books, Config, Upstream};
 use crate::credentials::Credentials;
 use crate::identity::{Access, Identity, api_origin, login_fingerprint};
 use crate::mirror::channel::Row;
@@ -15,8 +15,10 @@ use crate::mirror::origin::Origin;
 use crate::mirror::record::ChannelId;
 use crate::mirror::time::{Tick, UpstreamClock, UpstreamTime};
 use crate::mirror::trouble::{Scope, Trouble};
+use crate::secret::Secret;
 use crate::server::board::Board;
 use crate::upstream::api::Api;
+use crate::upstream::books::BooksApi;
 use crate::upstream::channels;
 use crate::upstream::token;
 use crate::upstream::transport::{Reply, Request, Transport, TransportError};
@@ -68,6 +70,8 @@ pub struct Line {
     latest_stamp: UpstreamTime,
     started: Tick,
     credits: Credits,
+    /// The organization of Books, and the account of its calls.
+    books: Option<(String, Credits)>,
     calls: u64,
 }
 
@@ -95,8 +99,14 @@ impl Line {
             told: false,
             latest_stamp: UpstreamTime::EPOCH,
             credits: Credits::new(config.catch_up.credits_per_day.into(), spent),
+            books: None,
             calls: 0,
         }
+    }
+
+    /// Books is called too, with what its account allows.
+    pub fn open_books(&mut self, books: &Books, account: Credits) {
+        self.books = Some((books.organization_id.clone(), account));
     }
 
     /// Now, by our own clock.
@@ -177,6 +187,11 @@ impl Line {
         })
     }
 
+    /// The access token that we have, whether upstream accepts it or not.
+    pub fn token(&self) -> Option<Secret> {
+        self.access.as_ref().map(|access| access.token.clone())
+    }
+
     /// Where the API is, as far as is known.
     pub fn origin(&self) -> Option<Origin> {
         let named = self.access.as_ref().and_then(|access| access.api_domain.as_deref());
@@ -203,6 +218,28 @@ impl Line {
         let credits = if request.url.contains("/deleted?") { 2 } else { 1 };
         self.calls += 1;
         self.credits.spend(credits, self.upstream_now());
+        self.send(request)
+    }
+
+    /// The account of Books' calls; `None` when nothing of it is mirrored.
+    pub fn books_credits(&self) -> Option<&Credits> {
+        self.books.as_ref().map(|(_, account)| account)
+    }
+
+    /// The API of Books, to be called with the token that we have.
+    pub fn books_api(&self) -> Result<BooksApi, Trouble> {
+        let (organization, _) = self.books.as_ref().ok_or_else(|| Trouble::Denied {
+            scope: Scope::Module,
+            why: "nothing of Books is configured: add [books]".into(),
+        })?;
+        Ok(BooksApi { api: self.api()?, organization: organization.clone() })
+    }
+
+    /// Calls Books' API, which counts its calls by itself: CRM's credits are untouched.
+    pub fn books_call(&mut self, request: &Request) -> Result<Reply, Trouble> {
+        self.calls += 1;
+        let now = self.upstream_now();
+        self.books.iter_mut().for_each(|(_, account)| account.spend(1, now));
         self.send(request)
     }
 

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Operation};
 use crate::credentials::Credentials;
 use crate::identity::{Identity, IdentityError};
+use crate::mirror::books::entity::Entity;
 use crate::mirror::channel::{ChannelPlan, Desired};
 use crate::mirror::document::DocumentName;
 use crate::mirror::inbox::InboxItem;
@@ -31,15 +32,20 @@ use crate::upstream::transport::Transport;
 use crate::vitals::Stage;
 
 use self::line::{Line, Marked};
+use self::platform::Extension;
 
 pub use self::channel::desired as desired_channel;
+pub use self::webhooks::declared as declared_webhooks;
 
+mod books;
 mod channel;
 mod documents;
 mod fetch;
 pub mod line;
 mod page;
+mod platform;
 mod report;
+mod webhooks;
 
 /// Calls after which what was spent is kept: a crash forgives fewer.
 const SPENDING_GRAIN: u64 = 20;
@@ -60,6 +66,8 @@ pub enum HeartError {
     Store(StoreError),
     /// The identity could not be kept.
     Identity(IdentityError),
+    /// The extension was removed, and everything is to be erased: by the next start.
+    Removed,
     /// Pages of the store cannot be read. The next start carries what can be into a new one.
     Damaged,
 }
@@ -69,6 +77,9 @@ impl fmt::Display for HeartError {
         match self {
             HeartError::Store(error) => error.fmt(f),
             HeartError::Identity(error) => error.fmt(f),
+            HeartError::Removed => f.write_str(
+                "the extension was removed: start crmirror run, which erases everything",
+            ),
             HeartError::Damaged => {
                 f.write_str("pages of the store cannot be read; start crmirror again to mend it")
             }
@@ -84,7 +95,7 @@ impl HeartError {
         match self {
             HeartError::Store(error) => matches!(error, StoreError::NoRoom { .. }),
             HeartError::Identity(error) => error.is_for_want_of_room(),
-            HeartError::Damaged => false,
+            HeartError::Removed | HeartError::Damaged => false,
         }
     }
 }
@@ -122,6 +133,8 @@ impl<E: Into<HeartError>> From<E> for Stop {
 /// What is mirrored of a module.
 #[derive(Debug)]
 struct Module {
+    /// Which of Books it is; `None` for a module of CRM.
+    entity: Option<Entity>,
     passes: Option<Passes>,
     whole_records: bool,
     refresh_every: Option<Duration>,
@@ -131,6 +144,18 @@ struct Module {
 }
 
 impl Module {
+    /// A module whose records are fetched whole, one by one.
+    fn whole(ledger: Ledger) -> Module {
+        Module {
+            entity: None,
+            passes: Some(Passes::Everything),
+            whole_records: true,
+            refresh_every: None,
+            operations: Vec::new(),
+            ledger,
+        }
+    }
+
     fn start(&self, name: &ModuleName) -> ModuleStart {
         ModuleStart {
             name: name.clone(),
@@ -147,8 +172,12 @@ pub struct Heart {
     line: Line,
     store: Store,
     identity: Identity,
+    extension: Option<Extension>,
     planner: Planner,
     desired: Option<Desired>,
+    /// Those that are declared for Books.
+    webhooks: Option<webhooks::Webhooks>,
+    /// Those of CRM and those of Books.
     modules: BTreeMap<ModuleName, Module>,
     board: Arc<Board>,
     renewals: u64,
@@ -176,12 +205,20 @@ impl Heart {
             Some(channel) => Some(channel::desired(config, identity.settle_channel(channel.id)?)),
             None => None,
         };
-        let modules = load_modules(config, &store)?;
+        let mut modules = load_modules(config, &store)?;
+        modules.extend(books::modules(config, &store)?);
+        let webhooks = webhooks::Webhooks::of(config);
+        if let Some(webhooks) = &webhooks {
+            identity.settle_books(&webhooks.organization)?;
+        }
         let inbox = take_over_inbox(&store, &modules)?;
         let spent = store.spending()?;
         let transport =
             Arc::new(Marked { transport, board: Arc::clone(&board), clock: Arc::clone(&clock) });
         let mut line = Line::new(config, credentials, transport, clock, &identity, spent);
+        if let Some(of_books) = &config.books {
+            line.open_books(of_books, books::account(of_books, &store)?);
+        }
         let proved = modules.values().filter_map(|module| module.ledger.complete_through);
         proved.for_each(|proved| line.note_stamp(proved));
         let start = Start {
@@ -190,7 +227,12 @@ impl Heart {
                 let granted = identity.channel().and_then(|channel| channel.granted());
                 ChannelPlan::new(granted, config.catch_up.every)
             }),
-            modules: modules.iter().map(|(name, module)| module.start(name)).collect(),
+            books: books::plan(config, modules.values(), now),
+            modules: modules
+                .iter()
+                .filter(|(_, module)| module.entity.is_none())
+                .map(|(name, module)| module.start(name))
+                .collect(),
             documents: kept_documents(config, &store)?,
         };
         let settings = Settings {
@@ -199,13 +241,20 @@ impl Heart {
             seed: line.seed(),
         };
         let mut planner = Planner::new(settings, start, now);
+        if let Some(webhooks) = &webhooks {
+            planner = planner.with_webhooks(webhooks.plan());
+        }
         planner.hear(Input::Arrived(inbox), now);
+        let extension = Extension::load(config, &store)?;
+        extension.iter().for_each(|extension| extension.resume(&mut planner, now));
         let mut heart = Heart {
             line,
             store,
             identity,
+            extension,
             planner,
             desired,
+            webhooks,
             modules,
             board,
             renewals: 0,
@@ -220,6 +269,12 @@ impl Heart {
 
     /// Takes in what happened outside: arrivals, and what people ask for.
     pub fn hear(&mut self, input: Input) {
+        if let Input::TokenWanted { edition } = input {
+            // Of a token that was replaced meanwhile nobody need hear that it is refused.
+            if edition != self.board.hatch.known().edition {
+                return;
+            }
+        }
         self.planner.hear(input, self.line.tick());
     }
 
@@ -231,7 +286,8 @@ impl Heart {
             return Err(HeartError::Damaged);
         }
         let (now, upstream_now) = (self.line.tick(), self.line.upstream_now());
-        let next = self.planner.next(Input::Nothing, now, upstream_now, self.line.credits());
+        let (credits, books) = (self.line.credits(), self.line.books_credits());
+        let next = self.planner.next(Input::Nothing, now, upstream_now, credits, books);
         let turn = match next {
             Next::WaitUntil(tick) => Turn::WaitUntil(tick),
             Next::Do(action) => {
@@ -262,6 +318,7 @@ impl Heart {
                 Ok(Outcome::Token(life))
             }
             Action::Channel(action) => self.act_on_channel(action),
+            Action::BooksWebhooks(action) => self.act_on_webhooks(&action),
             Action::ReadFields(module) => self.read_fields(&module),
             Action::Fetch(fetch) => self.fetch(&fetch),
             Action::SetAside(fetch, why) => self.set_aside(&fetch, &why),
@@ -269,6 +326,8 @@ impl Heart {
             Action::Finish(module, scan) => self.finish(&module, &scan),
             Action::Count(module) => self.count(&module),
             Action::ReadDocument(name) => self.read_document(&name),
+            Action::Books(action) => self.act_on_books(action),
+            Action::TakeEvent => self.take_event(),
         }
     }
 
@@ -307,6 +366,9 @@ impl Heart {
         let spent = self.line.calls();
         if spent - self.kept_calls >= grain {
             self.store.set_spending(self.line.credits().spending())?;
+            if let Some(books) = self.line.books_credits() {
+                self.store.set_books_spending(books.spending())?;
+            }
             self.kept_calls = spent;
         }
         Ok(())
@@ -340,6 +402,7 @@ fn load_modules(
         };
         let ledger = store.ledger(&module.name)?;
         let loaded = Module {
+            entity: None,
             passes,
             whole_records: module.whole_records,
             refresh_every: module.refresh_every,

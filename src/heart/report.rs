@@ -2,9 +2,10 @@
 
 use crate::mirror::channel::Standing;
 use crate::mirror::planner::Upstream;
-use crate::server::board::{Admission, ChannelReport, Report};
+use crate::server::board::{Admission, BooksReport, ChannelReport, Report};
 
 use super::Heart;
+use super::platform::Extension;
 
 /// What was told last, so that the log has transitions and not states.
 #[derive(Debug, Default)]
@@ -22,6 +23,8 @@ impl Heart {
         self.log_transitions();
         self.board.admit(self.admission());
         self.board.publish(self.report());
+        let (line, online) = (&self.line, *self.planner.upstream() == Upstream::Online);
+        self.board.hatch.publish(line.origin(), line.token(), line.told_clock(), online);
     }
 
     /// Notes since when callbacks can be expected.
@@ -44,13 +47,29 @@ impl Heart {
             taken: self.line.tick(),
             upstream_time: self.line.told_now(),
             channel: self.channel_report(),
+            // Those of Books.
+            webhooks: self.webhooks_report(),
+            platform: self.extension.as_ref().map(Extension::report),
             oldest_waiting: self.planner.waiting().oldest(),
             credits_spent: self.line.credits().spent(self.line.upstream_now()),
             credits_ceiling: self.line.credits().ceiling(),
             starved: self.planner.starved(),
             pages: self.pages,
+            books: self.books_report(),
             modules: self.modules.iter().map(|(n, m)| (n.clone(), m.ledger.clone())).collect(),
         }
+    }
+
+    fn books_report(&self) -> Option<BooksReport> {
+        let (plan, account) = (self.planner.books()?, self.line.books_credits()?);
+        let of_books = self.modules.iter().filter(|(_, module)| module.entity.is_some());
+        Some(BooksReport {
+            modules: of_books.map(|(name, _)| name.clone()).collect(),
+            calls: account.spent(self.line.upstream_now()),
+            ceiling: account.ceiling(),
+            starved: plan.is_starved(),
+            last_error: plan.trouble(),
+        })
     }
 
     fn channel_report(&self) -> ChannelReport {
@@ -79,6 +98,7 @@ impl Heart {
                 .iter()
                 .map(|kept| (kept.token.clone(), self.line.tick_of(kept.until)))
                 .collect(),
+            webhooks: self.webhook_secrets(),
             origin: self.line.origin(),
             clock: self.line.told_clock(),
         }

@@ -66,6 +66,11 @@ impl Backoff {
         self.until = now.after(pauses.after(self.failures, asked, dice));
     }
 
+    /// The pause is over before its time; what has failed still counts.
+    pub fn forgive(&mut self) {
+        self.until = Tick::ORIGIN;
+    }
+
     /// The lane works: the next failure is the first again.
     pub fn clear(&mut self) {
         *self = Backoff::default();

@@ -31,11 +31,29 @@ impl ModuleName {
         api_name(text, MODULE_NAME_LIMIT).map(|name| ModuleName(name.into()))
     }
 
+    /// The module of what the platform told of the extension: ours, and none of upstream's.
+    pub fn platform() -> ModuleName {
+        ModuleName(PLATFORM.into())
+    }
+
+    /// Whether it is the module of what the platform told.
+    pub fn is_platform(&self) -> bool {
+        &*self.0 == PLATFORM
+    }
+
+    /// A name that stands in our own store or feed: upstream's, or the one that is ours.
+    pub fn of_ours(text: &str) -> Result<ModuleName, NameError> {
+        if text == PLATFORM { Ok(ModuleName::platform()) } else { ModuleName::parse(text) }
+    }
+
     /// The name as upstream writes it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
+
+/// No module of upstream's can have this name.
+const PLATFORM: &str = "$platform";
 
 /// The API name of a field: `Last_Name`, `$approved`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -206,7 +224,8 @@ impl Visitor<'_> for IdVisitor {
 impl<'de> Deserialize<'de> for ModuleName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = <Cow<'de, str>>::deserialize(deserializer)?;
-        ModuleName::parse(&text).map_err(D::Error::custom)
+        // A callback that names our own module is refused as one of a module that is not mirrored.
+        ModuleName::of_ours(&text).map_err(D::Error::custom)
     }
 }
 
@@ -232,8 +251,12 @@ type Fields<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 impl Record {
     /// Reads a record from the JSON object that upstream sent.
     pub fn parse(json: &str) -> Result<Record, RecordError> {
-        let fields: Fields<'_> = parse_fields(json)?;
-        Record::from_fields(&fields)
+        Record::parse_by(json, "id", "Modified_Time")
+    }
+
+    /// The same, where upstream has other names for the id and the modification time.
+    pub fn parse_by(json: &str, id: &str, modified: &str) -> Result<Record, RecordError> {
+        Record::from_fields(&parse_fields(json)?, id, modified)
     }
 
     /// A record whose text this program has written itself, with what was read from it then.
@@ -262,7 +285,7 @@ impl Record {
     pub fn joined(&self, pass: &Record) -> Result<Record, RecordError> {
         let mut fields = parse_fields(&self.json)?;
         fields.append(&mut parse_fields(&pass.json)?);
-        Record::from_fields(&fields)
+        Record::from_fields(&fields, "id", "Modified_Time")
     }
 
     /// The JSON object of these fields alone; `id` always comes along, as upstream does it.
@@ -273,11 +296,11 @@ impl Record {
         serde_json::to_string(&fields).map_err(RecordError::from)
     }
 
-    fn from_fields(fields: &Fields<'_>) -> Result<Record, RecordError> {
-        let id = fields.get("id").ok_or(RecordError::NoId)?;
+    fn from_fields(fields: &Fields<'_>, id: &str, modified: &str) -> Result<Record, RecordError> {
+        let id = fields.get(id).ok_or(RecordError::NoId)?;
         let id: RecordId = serde_json::from_str(id.get()).map_err(|_| RecordError::NoId)?;
         let modified = fields
-            .get("Modified_Time")
+            .get(modified)
             .and_then(|time| serde_json::from_str::<Option<UpstreamTime>>(time.get()).ok())
             .flatten();
         let json = serde_json::to_string(fields)?.into_boxed_str();
@@ -380,6 +403,10 @@ mod tests {
         for bad in ["", "..", "Leads/1", "Leads?x", "1Leads", "Le ads", "Löads", "_x"] {
             assert!(ModuleName::parse(bad).is_err(), "{bad}");
         }
+        let ours = ModuleName::platform();
+        assert!(ModuleName::parse(ours.as_str()).is_err(), "nobody can have it mirrored");
+        assert_eq!(ModuleName::of_ours(ours.as_str()), Ok(ours.clone()));
+        assert!(ours.is_platform() && !ModuleName::of_ours("Leads").unwrap().is_platform());
         assert!(FieldName::parse("$approved").is_ok() && FieldName::parse("$").is_err());
     }
 

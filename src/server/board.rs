@@ -10,12 +10,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::mirror::credits::Purpose;
 use crate::mirror::ledger::Ledger;
 use crate::mirror::origin::Origin;
-use crate::mirror::record::{ChannelId, ModuleName};
+use crate::mirror::platform::{Recorded, Removal};
+use crate::mirror::record::{ChannelId, ModuleName, RecordId};
 use crate::mirror::time::{Tick, UpstreamClock, UpstreamTime};
 use crate::secret::Secret;
 use crate::vitals::Pulse;
 
 use super::declined::{Declined, DeclinedCounts};
+use super::hatch::Hatch;
 use super::meters::Meters;
 
 /// How things stand, as of the heart's last turn.
@@ -31,6 +33,10 @@ pub struct Report {
     pub upstream_time: Option<UpstreamTime>,
     /// The channel.
     pub channel: ChannelReport,
+    /// Our webhooks at Books, if any are declared.
+    pub webhooks: Option<WebhooksReport>,
+    /// Our extension; `None` when the platform is not to tell us of it.
+    pub platform: Option<PlatformReport>,
     /// When the id that has waited longest arrived.
     pub oldest_waiting: Option<Tick>,
     /// Credits spent in the last 24 hours.
@@ -39,7 +45,9 @@ pub struct Report {
     pub credits_ceiling: u64,
     /// What cannot be done for lack of credits, if anything.
     pub starved: Option<Purpose>,
-    /// The modules and what is proved of them.
+    /// How Books stands; `None` when nothing of it is mirrored.
+    pub books: Option<BooksReport>,
+    /// The modules, those of Books among them, and what is proved of them.
     pub modules: BTreeMap<ModuleName, Ledger>,
     /// Pages that were read since the start.
     pub pages: u64,
@@ -50,6 +58,21 @@ impl Report {
     pub fn upstream_now(&self, now: Tick) -> Option<UpstreamTime> {
         Some(self.upstream_time?.after(now.since(self.taken)))
     }
+}
+
+/// How Books stands.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct BooksReport {
+    /// Its entities, as modules.
+    pub modules: Vec<ModuleName>,
+    /// Calls in the last 24 hours.
+    pub calls: u64,
+    /// The most calls in 24 hours.
+    pub ceiling: u64,
+    /// Whether something waits for calls to be allowed.
+    pub starved: bool,
+    /// What last went wrong with Books and is not mended.
+    pub last_error: Option<String>,
 }
 
 /// How the channel stands.
@@ -67,6 +90,36 @@ pub struct ChannelReport {
     pub renewals: u64,
 }
 
+/// How our webhooks at Books stand.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct WebhooksReport {
+    /// Each one, by its name: `unknown`, `ready`, `pending` or `denied`, and its id.
+    pub each: BTreeMap<String, (&'static str, Option<RecordId>)>,
+    /// Executions that failed before this are left alone.
+    pub since: Option<UpstreamTime>,
+    /// The latest execution that was seen in upstream's histories.
+    pub latest: Option<UpstreamTime>,
+    /// How many failed executions were asked for again, had been seen by other ways, and would not
+    /// be sent again.
+    pub histories: [u64; 3],
+}
+
+/// Our extension, as far as the platform has told of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PlatformReport {
+    /// `installed`, `uninstalled`, `wiping` or `wiped`.
+    pub state: &'static str,
+    /// The newest event, and its number, which is how many there were.
+    pub newest: Option<(u64, Recorded)>,
+}
+
+impl PlatformReport {
+    /// Whether the extension is gone.
+    pub fn is_removed(&self) -> bool {
+        self.state != Removal::state(None)
+    }
+}
+
 /// Whom the callback listener lets in.
 #[derive(Clone, Debug, Default)]
 pub struct Admission {
@@ -74,6 +127,9 @@ pub struct Admission {
     pub channel: Option<ChannelId>,
     /// The tokens that callbacks may echo, each until a tick, where that is known.
     pub tokens: Vec<(Secret, Option<Tick>)>,
+    /// What may sign callbacks of Books, by the webhook's name, each until a tick, where there is
+    /// one.
+    pub webhooks: BTreeMap<String, Vec<(Secret, Option<Tick>)>>,
     /// Where records are fetched from.
     pub origin: Option<Origin>,
     /// Upstream's clock, once it has told its time.
@@ -125,6 +181,8 @@ pub struct Board {
     pub meters: Meters,
     /// The mark of the heart.
     pub heart: Pulse,
+    /// Where the heart, the local interface and the courier meet.
+    pub hatch: Hatch,
 }
 
 impl Board {

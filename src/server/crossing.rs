@@ -3,19 +3,30 @@
 //! tiny_http is lenient, and what it is lenient about has been somebody's vulnerability. So it
 //! never sees what a stranger sent: the request is written anew, ASCII only, with one
 //! `Content-Length`, without any header that speaks of a connection, and with the peer in a header
-//! of our own. This file reads nothing from a stranger.
+//! of our own. The head of a reply comes back; its body is laid beside the line. This file reads
+//! nothing from a stranger.
+
+use std::fmt::Write as _;
 
 use super::again::{AGAIN_HEADER, Again, Mode, ROUND_HEADER, Round};
 use super::asked::{Asked, Peer};
 use super::budget::Hold;
 use super::reply::{Reply, reason};
 
-/// Names the peer to the worker. Inbound copies are dropped, so a request without it is ours: the
-/// probe of a new line.
+/// Names the line and the peer to the worker. Inbound copies are dropped, so a request without it
+/// is ours: the probe of a new line.
 pub(super) const PEER_HEADER: &str = "x-gate-peer";
+
+/// Says how long the body is that lies beside the line.
+pub(super) const BODY_HEADER: &str = "x-gate-body";
 
 /// What a line is proved with before it carries anything.
 pub(super) const PROBE: &[u8] = b"GET / HTTP/1.1\r\nHost: hall\r\n\r\n";
+
+/// Bytes of most heads of requests: they then grow in one piece.
+const HEAD_BYTES: usize = 512;
+/// Bytes around the lines of a reply's head, at most.
+const AROUND_LINES: usize = 128;
 
 /// Headers that speak of one connection, or that tiny_http would act upon.
 const LEFT_BEHIND: [&str; 12] = [
@@ -39,26 +50,35 @@ fn crosses(name: &str) -> bool {
 }
 
 /// The head of the request as it goes to tiny_http, with what has been when it is asked again; the
-/// body follows as it is.
-pub(super) fn request_head(asked: &Asked, round: Option<Round>) -> Vec<u8> {
-    let mut head = format!("{} {} HTTP/1.1\r\n", asked.method, asked.target);
+/// body follows as it is. It goes over the line of this number.
+pub(super) fn request_head(asked: &Asked, round: Option<Round>, line: usize) -> Vec<u8> {
+    let mut head = String::with_capacity(HEAD_BYTES);
+    for part in [asked.method.as_str(), " ", &asked.target, " HTTP/1.1\r\n"] {
+        head.push_str(part);
+    }
     for (name, value) in asked.headers.iter().filter(|(name, _)| crosses(name)) {
         for part in [name, ": ", value, "\r\n"] {
             head.push_str(part);
         }
     }
     let by = if asked.secure { "tls" } else { "plain" };
-    head.push_str(&format!("{PEER_HEADER}: {by} {}\r\n", asked.peer));
+    // Writing to a text cannot fail.
+    let _ = write!(head, "{PEER_HEADER}: {line} {by} {}\r\n", asked.peer);
     if let Some(round) = round {
-        head.push_str(&format!("{ROUND_HEADER}: {}\r\n", round.to_header()));
+        let _ = write!(head, "{ROUND_HEADER}: {}\r\n", round.to_header());
     }
-    head.push_str(&format!("content-length: {}\r\n\r\n", asked.body.len()));
+    // tiny_http reads byte by byte: what says nothing is left out.
+    if !asked.body.is_empty() {
+        let _ = write!(head, "content-length: {}\r\n", asked.body.len());
+    }
+    head.push_str("\r\n");
     head.into_bytes()
 }
 
-/// Reads the value of [`PEER_HEADER`]: the peer, and whether it came by TLS.
-pub(super) fn parse_peer(value: &str) -> Option<(Peer, bool)> {
-    let (by, peer) = value.split_once(' ')?;
+/// Reads the value of [`PEER_HEADER`]: the line, the peer, and whether it came by TLS.
+pub(super) fn parse_peer(value: &str) -> Option<(usize, Peer, bool)> {
+    let (line, rest) = value.split_once(' ')?;
+    let (by, peer) = rest.split_once(' ')?;
     let secure = match by {
         "tls" => true,
         "plain" => false,
@@ -68,15 +88,17 @@ pub(super) fn parse_peer(value: &str) -> Option<(Peer, bool)> {
         "unix" => Peer::Unix,
         address => Peer::Tcp(address.parse().ok()?),
     };
-    Some((peer, secure))
+    Some((line.parse().ok()?, peer, secure))
 }
 
 /// A reply on its way to the peer.
 #[derive(Debug)]
 pub(super) struct Answer {
     status: u16,
-    /// Header lines, each with its line end.
+    /// Header lines but for that of the length, each with its line end.
     lines: String,
+    /// What the peer is told of the length of the body; nothing where there can be none.
+    length: Option<usize>,
     body: Vec<u8>,
     again: Option<Again>,
     /// Keeps the body's bytes in the budget until they are sent.
@@ -85,33 +107,33 @@ pub(super) struct Answer {
 
 impl Answer {
     /// What the head of tiny_http's reply says (status and lines to send on), and how long the
-    /// body behind it is. `None` for what tiny_http cannot have written to one of our requests.
+    /// body beside the line is. `None` for what no worker of ours has written.
     pub(super) fn parse_head(head: &[u8], to_head_request: bool) -> Option<(Answer, usize)> {
         let head = std::str::from_utf8(head).ok()?.strip_suffix("\r\n\r\n")?;
         let mut source = head.split("\r\n");
         let status: u16 = source.next()?.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
-        let bodiless = status < 200 || status == 204 || status == 304;
-        let (mut lines, mut length, mut again) = (String::new(), None, None);
+        let (mut lines, mut beside, mut again) = (String::with_capacity(head.len()), None, None);
         for line in source {
             let (name, value) = line.split_once(": ")?;
-            match name.to_ascii_lowercase().as_str() {
-                "content-length" => length = Some(value.parse::<usize>().ok()?),
-                "server" | "connection" => continue,
-                AGAIN_HEADER => {
-                    again = Some(Again::parse(value)?);
-                    continue;
-                }
-                "transfer-encoding" => return None,
-                _ => {}
-            }
-            if !(bodiless && name.eq_ignore_ascii_case("content-length")) {
+            let is = |known: &str| name.eq_ignore_ascii_case(known);
+            if is(BODY_HEADER) {
+                beside = Some(value.parse::<usize>().ok()?);
+            } else if is(AGAIN_HEADER) {
+                again = Some(Again::parse(value)?);
+            } else if is("transfer-encoding") {
+                return None;
+            } else if !["content-length", "server", "connection"].into_iter().any(is) {
                 lines.extend([line, "\r\n"]);
             }
         }
-        let follows = if to_head_request || bodiless { 0 } else { length? };
-        // Nothing can be sent after the reply to HEAD.
-        again = again.filter(|again| !to_head_request || again.mode == Mode::Held);
-        Some((Answer { status, lines, body: Vec::new(), again, _hold: None }, follows))
+        let beside = beside?;
+        let bodiless = status < 200 || status == 204 || status == 304;
+        // Nothing can be sent after the reply to HEAD, and a stream has no length to tell of.
+        let streamed = again.is_some_and(|again| again.mode == Mode::Streamed);
+        let cut_off = to_head_request && streamed;
+        let length = Some(beside).filter(|_| !bodiless && !cut_off);
+        again = again.filter(|_| !cut_off);
+        Some((Answer { status, lines, length, body: Vec::new(), again, _hold: None }, beside))
     }
 
     /// The same answer with its body and the bytes that this holds in the budget.
@@ -131,22 +153,23 @@ impl Answer {
 
     /// The head for a peer who is sent more than this body: it ends where the connection does.
     pub(super) fn stream_head(&self) -> Vec<u8> {
-        let is_length = |line: &&str| {
-            let (name, _) = line.split_once(':').unwrap_or_default();
-            name.eq_ignore_ascii_case("content-length")
-        };
-        let lines: String =
-            self.lines.split_inclusive("\r\n").filter(|line| !is_length(line)).collect();
-        let (status, reason) = (self.status, reason(self.status));
-        format!("HTTP/1.1 {status} {reason}\r\n{lines}Connection: close\r\n\r\n").into_bytes()
+        self.head(None, false)
     }
 
     /// The bytes for the peer: the head, then the body.
     pub(super) fn parts(&self, keep_alive: bool) -> (Vec<u8>, &[u8]) {
-        let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
-        head.push_str(&self.lines);
+        (self.head(self.length, keep_alive), &self.body)
+    }
+
+    fn head(&self, length: Option<usize>, keep_alive: bool) -> Vec<u8> {
+        let mut head = String::with_capacity(self.lines.len() + AROUND_LINES);
+        // Writing to a text cannot fail.
+        let _ = write!(head, "HTTP/1.1 {} {}\r\n{}", self.status, reason(self.status), self.lines);
+        if let Some(length) = length {
+            let _ = write!(head, "Content-Length: {length}\r\n");
+        }
         head.push_str(if keep_alive { "\r\n" } else { "Connection: close\r\n\r\n" });
-        (head.into_bytes(), &self.body)
+        head.into_bytes()
     }
 }
 
@@ -157,9 +180,9 @@ impl From<Reply> for Answer {
         for (name, value) in reply.headers() {
             lines.extend([name, ": ", value, "\r\n"]);
         }
-        lines.push_str(&format!("Content-Length: {}\r\n", reply.body().len()));
-        let (body, again) = (reply.body().to_vec(), reply.asks_again());
-        Answer { status: reply.status(), lines, body, again, _hold: None }
+        let (status, again) = (reply.status(), reply.asks_again());
+        let body = reply.into_body();
+        Answer { status, lines, length: Some(body.len()), body, again, _hold: None }
     }
 }
 
@@ -185,33 +208,42 @@ mod tests {
             peer: Peer::Tcp("[::1]:7".parse().unwrap()),
             secure: true,
         };
-        let head = String::from_utf8(request_head(&asked, None)).unwrap();
-        let expected = "POST /a?b HTTP/1.1\r\nhost: h\r\nx-gate-peer: tls [::1]:7\r\n\
+        let head = String::from_utf8(request_head(&asked, None, 4)).unwrap();
+        let expected = "POST /a?b HTTP/1.1\r\nhost: h\r\nx-gate-peer: 4 tls [::1]:7\r\n\
                         content-length: 3\r\n\r\n";
         assert_eq!(head, expected);
-        let again = String::from_utf8(request_head(&asked, Some(Round::default()))).unwrap();
+        let again = String::from_utf8(request_head(&asked, Some(Round::default()), 4)).unwrap();
         assert_eq!(again, expected.replace("content-", "x-gate-round: 0 0 0\r\ncontent-"));
-        assert_eq!(parse_peer("tls [::1]:7"), Some((asked.peer, true)));
-        assert_eq!(parse_peer("plain unix"), Some((Peer::Unix, false)));
-        assert_eq!(parse_peer("plain nobody"), None);
+        let bare = Asked { body: Vec::new(), ..asked.clone() };
+        let bare = String::from_utf8(request_head(&bare, None, 4)).unwrap();
+        assert_eq!(bare, expected.replace("content-length: 3\r\n", ""));
+        assert_eq!(parse_peer("4 tls [::1]:7"), Some((4, asked.peer, true)));
+        assert_eq!(parse_peer("0 plain unix"), Some((0, Peer::Unix, false)));
+        assert_eq!(parse_peer("0 plain nobody"), None);
+        assert_eq!(parse_peer("plain unix"), None);
     }
 
     #[test]
     fn an_answer_keeps_its_headers_and_gets_its_framing() {
-        let check = |head: &str, to_head: bool, written: &str, follows: usize| {
+        let check = |head: &str, to_head: bool, written: &str, beside: usize| {
             let head = format!("{head}\r\n\r\n");
             let (answer, length) = Answer::parse_head(head.as_bytes(), to_head).unwrap();
             assert_eq!(String::from_utf8(answer.parts(true).0).unwrap(), written, "{head}");
-            assert_eq!(length, follows, "{head}");
+            assert_eq!(length, beside, "{head}");
         };
-        let ok = "HTTP/1.1 200 OK\r\nServer: x\r\nETag: \"1\"\r\nContent-Length: 5";
-        check(ok, false, "HTTP/1.1 200 OK\r\nETag: \"1\"\r\nContent-Length: 5\r\n\r\n", 5);
-        check(ok, true, "HTTP/1.1 200 OK\r\nETag: \"1\"\r\nContent-Length: 5\r\n\r\n", 0);
-        let none = "HTTP/1.1 204 No Content\r\nContent-Length: 0";
+        let ok = "HTTP/1.1 200 OK\r\nServer: x\r\nETag: \"1\"\r\nX-Gate-Body: 5\r\n\
+                  Content-Length: 0";
+        let sent = "HTTP/1.1 200 OK\r\nETag: \"1\"\r\nContent-Length: 5\r\n\r\n";
+        check(ok, false, sent, 5);
+        check(ok, true, sent, 5);
+        let none = "HTTP/1.1 204 No Content\r\nx-gate-body: 0\r\nContent-Length: 0";
         check(none, false, "HTTP/1.1 204 No Content\r\n\r\n", 0);
-        let more =
-            "HTTP/1.1 200 OK\r\nX-Gate-Again: streamed 7 20000\r\nETag: x\r\nContent-Length: 5";
-        check(more, false, "HTTP/1.1 200 OK\r\nETag: x\r\nContent-Length: 5\r\n\r\n", 5);
+        let known = "HTTP/1.1 304 Not Modified\r\nx-gate-body: 0\r\nContent-Length: 0";
+        check(known, true, "HTTP/1.1 304 Not Modified\r\n\r\n", 0);
+        let more = "HTTP/1.1 200 OK\r\nX-Gate-Again: streamed 7 20000\r\nETag: x\r\n\
+                    X-Gate-Body: 5\r\nContent-Length: 0";
+        // A stream has no length, not even for who asks only for its head.
+        check(more, true, "HTTP/1.1 200 OK\r\nETag: x\r\n\r\n", 5);
         let head = format!("{more}\r\n\r\n");
         let (answer, _) = Answer::parse_head(head.as_bytes(), false).unwrap();
         assert_eq!(answer.asks_again().map(|again| again.after), Some(7));
@@ -219,7 +251,9 @@ mod tests {
         assert_eq!(String::from_utf8(answer.stream_head()).unwrap(), written);
         let (to_head, _) = Answer::parse_head(head.as_bytes(), true).unwrap();
         assert_eq!(to_head.asks_again(), None);
-        let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-        assert!(Answer::parse_head(chunked, false).is_none());
+        for bad in ["Transfer-Encoding: chunked\r\nX-Gate-Body: 5", "Content-Length: 0"] {
+            let head = format!("HTTP/1.1 200 OK\r\n{bad}\r\n\r\n");
+            assert!(Answer::parse_head(head.as_bytes(), false).is_none(), "{bad}");
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::mirror::books::callback;
 use crate::mirror::callback::Refusal;
 
 /// Why a callback was not acknowledged.
@@ -16,12 +17,18 @@ pub enum Declined {
     UnknownChannel,
     /// Its token is not one of ours.
     WrongToken,
+    /// Nobody who has our secret signed it.
+    WrongSignature,
     /// It leads to another place than upstream's API.
     ForeignResource,
     /// It contradicts itself about the module.
     ModuleMismatch,
     /// The module is not mirrored here.
     UnknownModule,
+    /// The platform's hash of it is missing or wrong.
+    WrongHash,
+    /// The platform speaks of another organisation's extension.
+    OtherOrg,
     /// Upstream has not named its API yet.
     NotReady,
     /// Too many ids wait already.
@@ -34,13 +41,16 @@ pub enum Declined {
 
 impl Declined {
     /// All of them, in the order of their counters.
-    pub const ALL: [Declined; 10] = [
+    pub const ALL: [Declined; 13] = [
         Declined::Unreadable,
         Declined::UnknownChannel,
         Declined::WrongToken,
+        Declined::WrongSignature,
         Declined::ForeignResource,
         Declined::ModuleMismatch,
         Declined::UnknownModule,
+        Declined::WrongHash,
+        Declined::OtherOrg,
         Declined::NotReady,
         Declined::InboxFull,
         Declined::NoRoom,
@@ -53,9 +63,12 @@ impl Declined {
             Declined::Unreadable => "unreadable",
             Declined::UnknownChannel => "unknown_channel",
             Declined::WrongToken => "wrong_token",
+            Declined::WrongSignature => "wrong_signature",
             Declined::ForeignResource => "foreign_resource",
             Declined::ModuleMismatch => "module_mismatch",
             Declined::UnknownModule => "unknown_module",
+            Declined::WrongHash => "wrong_hash",
+            Declined::OtherOrg => "other_org",
             Declined::NotReady => "not_ready",
             Declined::InboxFull => "inbox_full",
             Declined::NoRoom => "no_room",
@@ -74,6 +87,18 @@ impl From<&Refusal> for Declined {
             Refusal::ModuleMismatch => Declined::ModuleMismatch,
             Refusal::UnknownModule(_) => Declined::UnknownModule,
             Refusal::NotReady => Declined::NotReady,
+        }
+    }
+}
+
+impl From<&callback::Refusal> for Declined {
+    fn from(refusal: &callback::Refusal) -> Declined {
+        match refusal {
+            callback::Refusal::Unsigned | callback::Refusal::WrongSignature => {
+                Declined::WrongSignature
+            }
+            callback::Refusal::Unreadable(_) => Declined::Unreadable,
+            callback::Refusal::OtherEntity(_) => Declined::ModuleMismatch,
         }
     }
 }

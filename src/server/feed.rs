@@ -59,7 +59,7 @@ enum Since {
     After(u64),
 }
 
-/// Answers `GET /changes` about these modules.
+/// Answers `GET /changes` about these modules; the platform's own may be among them.
 pub(super) fn changes(
     store: &Store,
     modules: &[ModuleName],
@@ -109,7 +109,7 @@ impl Wish {
             (Form::Events, Some(id)) => Since::parse("Last-Event-ID", Some(id)),
             _ => Since::parse("since", since.as_deref()),
         }?;
-        let module = parameters.take("module").map(|name| ModuleName::parse(&name)).transpose();
+        let module = parameters.take("module").map(|name| ModuleName::of_ours(&name)).transpose();
         let module = module.map_err(|_| BadParameter::new("module", "is no module's name"))?;
         let ids = parameters.take_list("ids", IDS_LIMIT, |id| id.parse::<RecordId>().ok())?;
         let limit = parameters.take_number("limit", 1..=LIMIT)?;

@@ -25,10 +25,11 @@ use rustix::process::geteuid;
 
 use super::again::AGAIN_HEADER;
 use super::asked::Asked;
-use super::crossing::{PEER_HEADER, parse_peer};
+use super::crossing::{BODY_HEADER, PEER_HEADER, parse_peer};
 use super::lines::{Line, Lines};
 use super::live::{self, Live};
 use super::reply::Reply;
+use super::tray::Trays;
 use crate::store::Bell;
 use crate::vitals::Crew;
 
@@ -76,22 +77,23 @@ impl Hall {
             .map_err(|error| HallError::socket(&doorway)(io::Error::other(error)))?;
         let server = Arc::new(server);
         let closing = Arc::new(AtomicBool::new(false));
-        let lines = Arc::new(Lines::new());
+        let trays = Arc::new(Trays::new(workers));
+        let lines = Arc::new(Lines::new(Arc::clone(&trays)));
         // Built first, so that whatever fails from here on ends the workers by its drop.
         let crew = Arc::new(Crew::new(workers as u64));
         let hall = Hall { lines, server, listener: kept, closing, crew, live: None, workers };
         for number in 0..workers {
             let server = Arc::clone(&hall.server);
             let (closing, respond) = (Arc::clone(&hall.closing), Arc::clone(&respond));
-            let crew = Arc::clone(&hall.crew);
+            let (crew, trays) = (Arc::clone(&hall.crew), Arc::clone(&trays));
             thread::Builder::new()
                 .name(format!("hall-{number}"))
                 .stack_size(WORKER_STACK)
-                .spawn(move || work(&server, &closing, &crew, &respond))
+                .spawn(move || work(&server, &closing, &crew, &trays, &respond))
                 .map_err(HallError::Threads)?;
         }
-        for _ in 0..workers {
-            let line = Line::open(&doorway.socket).map_err(HallError::socket(&doorway))?;
+        for number in 0..workers {
+            let line = Line::open(&doorway.socket, number).map_err(HallError::socket(&doorway))?;
             hall.lines.add(line);
         }
         Ok(hall)
@@ -143,10 +145,16 @@ fn affordable(wanted: usize, each: u64) -> usize {
 }
 
 /// A worker thread: answers until the hall closes.
-fn work(server: &tiny_http::Server, closing: &AtomicBool, crew: &Crew, respond: &Respond) {
+fn work(
+    server: &tiny_http::Server,
+    closing: &AtomicBool,
+    crew: &Crew,
+    trays: &Trays,
+    respond: &Respond,
+) {
     loop {
         match server.recv() {
-            Ok(request) => answer(request, crew, respond),
+            Ok(request) => answer(request, crew, trays, respond),
             Err(_) if closing.load(Ordering::SeqCst) => return,
             Err(error) => {
                 // tiny_http has stopped listening for good and would keep silent about it.
@@ -158,48 +166,54 @@ fn work(server: &tiny_http::Server, closing: &AtomicBool, crew: &Crew, respond: 
 }
 
 /// Answers one request.
-fn answer(mut request: tiny_http::Request, crew: &Crew, respond: &Respond) {
-    let reply = match rebuild(&mut request) {
-        Rebuilt::Probe => Reply::empty(204),
-        Rebuilt::Broken => Reply::error(500, "INTERNAL_ERROR", "the request was cut short inside"),
-        Rebuilt::Asked(asked) => match catch_unwind(AssertUnwindSafe(|| {
+fn answer(mut request: tiny_http::Request, crew: &Crew, trays: &Trays, respond: &Respond) {
+    let (line, reply) = match rebuild(&mut request) {
+        Rebuilt::Probe => (None, Reply::empty(204)),
+        Rebuilt::Broken => (None, Reply::empty(500)),
+        Rebuilt::Asked(line, asked) => match catch_unwind(AssertUnwindSafe(|| {
             let _at_work = crew.begin();
             respond(&asked)
         })) {
-            Ok(reply) => reply,
+            Ok(reply) => (Some(line), reply),
             Err(_) => {
                 let path = asked.target.split('?').next().unwrap_or_default();
                 log::error!("{} {path} failed inside; please report it", asked.method);
-                Reply::error(500, "INTERNAL_ERROR", "it failed inside; the log says more")
+                let failed =
+                    Reply::error(500, "INTERNAL_ERROR", "it failed inside; the log says more");
+                (Some(line), failed)
             }
         },
     };
     let again = reply.asks_again().map(|again| (AGAIN_HEADER, again.to_header()));
-    let headers = reply.headers().iter().chain(&again).filter_map(|(name, value)| {
+    let length = (BODY_HEADER, reply.body().len().to_string());
+    let headers = reply.headers().iter().chain(&again).chain([&length]);
+    let headers = headers.filter_map(|(name, value)| {
         tiny_http::Header::from_bytes(name.as_bytes(), value.as_bytes()).ok()
     });
-    let (status, body) = (tiny_http::StatusCode(reply.status()), reply.body());
-    let response =
-        tiny_http::Response::new(status, headers.collect(), body, Some(body.len()), None)
-            .with_chunked_threshold(usize::MAX);
-    if let Err(error) = request.respond(response) {
+    let status = tiny_http::StatusCode(reply.status());
+    let head = tiny_http::Response::new(status, headers.collect(), io::empty(), Some(0), None);
+    // Before the head: who has read that takes it.
+    if let Some(line) = line {
+        trays.lay(line, reply.into_body());
+    }
+    if let Err(error) = request.respond(head) {
         log::warn!("a reply did not leave the hall: {error}");
     }
 }
 
 enum Rebuilt {
-    Asked(Asked),
+    /// What was asked, over the line of this number.
+    Asked(usize, Asked),
     Probe,
     Broken,
 }
 
 /// The request as the gate read it.
 fn rebuild(request: &mut tiny_http::Request) -> Rebuilt {
-    let mut headers: Vec<(String, String)> = request
-        .headers()
-        .iter()
-        .map(|header| (header.field.as_str().as_str().to_owned(), header.value.as_str().to_owned()))
-        .collect();
+    let text = |header: &tiny_http::Header| {
+        (header.field.as_str().as_str().to_owned(), header.value.as_str().to_owned())
+    };
+    let mut headers: Vec<(String, String)> = request.headers().iter().map(text).collect();
     let Some(place) = headers.iter().position(|(name, _)| name == PEER_HEADER) else {
         return Rebuilt::Probe;
     };
@@ -209,12 +223,10 @@ fn rebuild(request: &mut tiny_http::Request) -> Rebuilt {
     let mut body = Vec::with_capacity(length);
     // tiny_http takes the end of the connection for the end of the body: compare.
     let read = request.as_reader().read_to_end(&mut body);
-    let Some((peer, secure)) = parse_peer(&peer).filter(|_| read.is_ok() && body.len() == length)
-    else {
-        return Rebuilt::Broken;
-    };
+    let parsed = parse_peer(&peer).filter(|_| read.is_ok() && body.len() == length);
+    let Some((line, peer, secure)) = parsed else { return Rebuilt::Broken };
     let (method, target) = (request.method().to_string(), request.url().to_owned());
-    Rebuilt::Asked(Asked { method, target, headers, body, peer, secure })
+    Rebuilt::Asked(line, Asked { method, target, headers, body, peer, secure })
 }
 
 /// The place where the lines find tiny_http: a socket in a directory that only we may enter. Both

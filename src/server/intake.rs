@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 
 use crate::clock::Clock;
+use crate::identity::IdentityError;
 use crate::mirror::inbox::Arrival;
 use crate::mirror::planner::Input;
+use crate::mirror::platform::{Announced, Event};
 use crate::mirror::time::Tick;
 use crate::store::{EnqueueError, Store};
 
@@ -68,10 +70,7 @@ impl Intake {
                 let on_disk = self.clock.tick();
                 self.board.meters.acknowledgement.add(on_disk.since(came));
                 self.board.meters.set_out(&items, on_disk);
-                if self.turning_away.swap(false, Ordering::Relaxed) {
-                    log::info!("callbacks are taken again");
-                }
-                self.board.callbacks.count_accepted(repeats());
+                self.accept(repeats());
                 self.ring(Input::Arrived(items));
                 Reply::accepted(durable)
             }
@@ -79,12 +78,48 @@ impl Intake {
         }
     }
 
+    /// The same for what the platform told.
+    pub(super) fn take_event(&self, event: &Announced, came: Tick) -> Reply {
+        match self.store.enqueue_event(event) {
+            Ok(durable) => {
+                self.board.meters.acknowledgement.add(self.clock.tick().since(came));
+                self.accept(false);
+                self.ring(Input::PlatformTold);
+                Reply::accepted(durable)
+            }
+            Err(error) => self.turn_away(error),
+        }
+    }
+
+    /// Whether such an event is acknowledged and still to be recorded. What cannot be read is not:
+    /// the heart does not read it either.
+    pub(super) fn has_waiting(&self, event: Event) -> bool {
+        let waiting = self.store.waiting_events(usize::MAX).unwrap_or_default();
+        waiting.iter().any(|(_, announced)| announced.event == event)
+    }
+
+    /// Asks for a callback again whose secret could not be kept.
+    pub(super) fn cannot_keep(&self, error: &IdentityError) -> Reply {
+        let why =
+            if error.is_for_want_of_room() { Declined::NoRoom } else { Declined::StoreFailed };
+        log::error!("a callback cannot be kept: {error}");
+        self.count_refused(why);
+        Intake::not_now("the disk takes no writes")
+    }
+
+    fn accept(&self, repeats: bool) {
+        if self.turning_away.swap(false, Ordering::Relaxed) {
+            log::info!("callbacks are taken again");
+        }
+        self.board.callbacks.count_accepted(repeats);
+    }
+
     /// Says 503, and in the log only once until a callback is taken again: upstream sends many,
     /// and the disk that is full may be that of the log.
     fn turn_away(&self, error: EnqueueError) -> Reply {
         let (declined, why, told) = match error {
             EnqueueError::Full { waiting } => {
-                (Declined::InboxFull, format!("{waiting} ids wait already"), "the inbox is full")
+                (Declined::InboxFull, format!("{waiting} wait already"), "the inbox is full")
             }
             EnqueueError::NoRoom { .. } => {
                 (Declined::NoRoom, error.to_string(), "the disk is full")

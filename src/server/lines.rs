@@ -1,20 +1,23 @@
 //! The lines between the gates and tiny_http: who may use one, and what goes over it.
 //!
-//! A line carries one request and its answer at a time. It is lent, used and given back; one that
-//! failed is closed. Nothing here decides what a request or a reply looks like: that is
-//! `crossing`.
+//! A line carries one request and the head of its answer at a time; the body of the answer lies
+//! beside it, in its tray. It is lent, used and given back; one that failed is closed. Nothing here
+//! decides what a request or a reply looks like: that is `crossing`.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::again::Round;
 use super::asked::Asked;
 use super::budget::Budget;
 use super::crossing::{Answer, PROBE, request_head};
+use super::tray::Trays;
 
 /// How long a probe may take: it does no work, so a second means that something is broken.
 const PROBE_WAIT: Duration = Duration::from_secs(5);
@@ -31,11 +34,15 @@ const SMALL: usize = 32 << 10;
 /// Longest head of a reply from a worker: ours are far below.
 const ANSWER_HEAD_LIMIT: usize = 32 << 10;
 
+/// Bodies of requests up to this size go in one piece with their head.
+const ONE_PIECE_LIMIT: usize = 16 << 10;
+
 /// The lines to tiny_http that nobody uses at the moment, and the memory that is free.
 pub(super) struct Lines {
     state: Mutex<Idle>,
     returned: Condvar,
     budget: Budget,
+    trays: Arc<Trays>,
 }
 
 #[derive(Default)]
@@ -55,10 +62,10 @@ pub(super) enum Unanswered {
 }
 
 impl Lines {
-    /// No lines yet.
-    pub(super) fn new() -> Lines {
+    /// No lines yet, beside which these trays will be.
+    pub(super) fn new(trays: Arc<Trays>) -> Lines {
         let state = Mutex::new(Idle::default());
-        Lines { state, returned: Condvar::new(), budget: Budget::new(BUDGET, SMALL) }
+        Lines { state, returned: Condvar::new(), budget: Budget::new(BUDGET, SMALL), trays }
     }
 
     /// A line more, which was proved.
@@ -90,7 +97,7 @@ impl Lines {
         let (mut idle, _) = waiting.unwrap_or_else(PoisonError::into_inner);
         let mut line = idle.lines.pop().ok_or(Unanswered::Busy)?;
         drop(idle);
-        match line.carry(asked, round, &self.budget) {
+        match line.carry(asked, round, &self.budget, &self.trays) {
             Ok(answer) => {
                 self.idle().lines.push(line);
                 self.returned.notify_one();
@@ -115,17 +122,18 @@ impl Lines {
     }
 }
 
-/// One connection to tiny_http.
-pub(super) struct Line(UnixStream);
+/// One connection to tiny_http, and the number of its tray.
+pub(super) struct Line {
+    stream: UnixStream,
+    number: usize,
+}
 
 impl Line {
     /// Opens a line and proves that a worker answers on it.
-    pub(super) fn open(socket: &Path) -> io::Result<Line> {
-        let mut line = Line(UnixStream::connect(socket)?);
-        line.0.set_read_timeout(Some(PROBE_WAIT))?;
-        line.0.write_all(PROBE)?;
-        line.read_head(false)?;
-        line.0.set_read_timeout(None)?;
+    pub(super) fn open(socket: &Path, number: usize) -> io::Result<Line> {
+        let mut line = Line { stream: UnixStream::connect(socket)?, number };
+        line.stream.write_all(PROBE)?;
+        line.read_head(false, Some(PROBE_WAIT))?;
         Ok(line)
     }
 
@@ -135,44 +143,64 @@ impl Line {
         asked: &Asked,
         round: Option<Round>,
         budget: &Budget,
+        trays: &Trays,
     ) -> io::Result<Option<Answer>> {
-        self.0.write_all(&request_head(asked, round))?;
-        self.0.write_all(&asked.body)?;
-        let (answer, length, mut body) = self.read_head(asked.method == "HEAD")?;
-        let rest = length.checked_sub(body.len()).ok_or_else(unexpected)?;
-        let mut hold = budget.hold();
-        if !hold.reach(length) {
-            let skipped = io::copy(&mut (&self.0).take(rest as u64), &mut io::sink())?;
-            return if skipped == rest as u64 { Ok(None) } else { Err(unexpected()) };
+        let mut request = request_head(asked, round, self.number);
+        if asked.body.len() <= ONE_PIECE_LIMIT {
+            request.extend_from_slice(&asked.body);
+            self.stream.write_all(&request)?;
+        } else {
+            self.stream.write_all(&request)?;
+            self.stream.write_all(&asked.body)?;
         }
-        body.reserve_exact(rest);
-        let read = (&self.0).take(rest as u64).read_to_end(&mut body)?;
-        if read != rest {
+        let is_head = asked.method == "HEAD";
+        let (answer, length) = self.read_head(is_head, None)?;
+        let body = trays.take(self.number);
+        if body.len() != length {
             return Err(unexpected());
         }
+        let mut hold = budget.hold();
+        if !hold.reach(length) {
+            return Ok(None);
+        }
+        let body = if is_head { Vec::new() } else { body };
         Ok(Some(answer.with_body(body, hold)))
     }
 
-    /// Reads the head of a reply: the answer so far, the length of its body, and what of the body
-    /// came along.
-    fn read_head(&mut self, to_head_request: bool) -> io::Result<(Answer, usize, Vec<u8>)> {
+    /// Reads the head of a reply: the answer so far, and the length of its body. Nothing follows
+    /// it. Each piece may take as long as `limit` says.
+    fn read_head(
+        &mut self,
+        to_head_request: bool,
+        limit: Option<Duration>,
+    ) -> io::Result<(Answer, usize)> {
         let mut bytes = Vec::new();
         let mut piece = [0; 4096];
         loop {
-            let count = match self.0.read(&mut piece) {
-                // A signal during the start: a read with a deadline is not taken up again by
-                // itself.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                read => read?,
-            };
+            self.await_reply(limit)?;
+            let count = self.stream.read(&mut piece)?;
             bytes.extend_from_slice(&piece[..count]);
-            if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
-                let body = bytes.split_off(end + 4);
-                let head = Answer::parse_head(&bytes, to_head_request);
-                return head.map(|(answer, length)| (answer, length, body)).ok_or_else(unexpected);
+            if bytes.ends_with(b"\r\n\r\n") {
+                return Answer::parse_head(&bytes, to_head_request).ok_or_else(unexpected);
             }
             if count == 0 || bytes.len() > ANSWER_HEAD_LIMIT {
                 return Err(unexpected());
+            }
+        }
+    }
+
+    /// Waits until there is something to read. A thread that waits in the read itself would be
+    /// woken for nothing when tiny_http has taken the request: Linux tells it that it may write
+    /// again.
+    fn await_reply(&self, limit: Option<Duration>) -> io::Result<()> {
+        let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
+        loop {
+            let mut line = [PollFd::new(&self.stream, PollFlags::IN)];
+            match poll(&mut line, limit.as_ref()) {
+                Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+                Ok(_) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -181,7 +209,7 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         // tiny_http leaves the connection when it reads its end.
-        let _ = self.0.shutdown(Shutdown::Both);
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 }
 

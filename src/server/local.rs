@@ -1,8 +1,10 @@
 //! The local interface: who may ask, and which question goes where.
 //!
+//! What is asked in CRM's own shape goes to `zoho`, what in that of Books to `books`.
 //! Read-only but for `/sync`, `/channel` and `/snapshot`, which only ask the daemon to do sooner
-//! what it does anyway, or to close its channel. No question leads to a request upstream, but for a
-//! read that wants a newer copy than there is.
+//! what it does anyway, or to close its channel, and for `/outbox`, which takes calls to functions
+//! in. No other question leads to a request upstream, but for a read that wants a newer copy than
+//! there is.
 
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, OnceLock, TryLockError};
@@ -12,6 +14,7 @@ use serde_json::json;
 use crate::clock::Clock;
 use crate::mirror::ledger::ScanKind;
 use crate::mirror::origin::Origin;
+use crate::mirror::outbox::FunctionName;
 use crate::mirror::planner::Input;
 use crate::mirror::record::ModuleName;
 use crate::mirror::time::{Tick, UpstreamTime};
@@ -20,20 +23,26 @@ use crate::store::Store;
 
 use super::asked::{Asked, Peer};
 use super::board::Board;
+use super::books::{self, BooksMirrored};
 use super::explain;
 use super::metadata::Metadata;
 use super::metrics;
 use super::oauth;
 use super::openapi;
+use super::outbox::{self, Outbox};
 use super::page;
 use super::query::{BadParameter, Parameters, Target};
 use super::reply::Reply;
 use super::status;
-use super::zoho::{KindsKept, Reads, Scans, bad_parameter, is_version, not_mirrored, nothing_here};
+use super::zoho::{
+    KindsKept, READS, Reads, Scans, bad_parameter, is_version, method_not_allowed, not_mirrored,
+    nothing_here,
+};
 use super::{feed, freshness, wait_for};
 
 /// Headers of a request that an allowed page may send.
-const ASKED_WITH: &str = "Authorization, If-Modified-Since, If-None-Match, Last-Event-ID";
+const ASKED_WITH: &str = "Authorization, Content-Type, Idempotency-Key, If-Modified-Since, \
+                          If-None-Match, Last-Event-ID";
 /// Headers of a reply that an allowed page may read.
 const EXPOSED: &str =
     "Age, ETag, Mirror-Complete-Through, Mirror-Generation, Mirror-Search, Mirror-Sequence";
@@ -46,7 +55,14 @@ type State = (u64, Vec<Option<UpstreamTime>>);
 
 /// Answers local programs.
 pub struct Local {
+    /// The modules of CRM.
     modules: Vec<ModuleName>,
+    books: BooksMirrored,
+    /// All that is mirrored.
+    mirrored: Vec<ModuleName>,
+    /// What the change feed tells of: the modules, and perhaps the platform's own.
+    told: Vec<ModuleName>,
+    functions: Vec<FunctionName>,
     hosts: Vec<String>,
     origins: Vec<Origin>,
     token: Option<Secret>,
@@ -78,7 +94,11 @@ impl Local {
         let (scans, kinds) = (Scans::default(), KindsKept::default());
         let snapshots = Mutex::default();
         Local {
+            mirrored: modules.clone(),
+            told: modules.clone(),
             modules,
+            books: BooksMirrored::default(),
+            functions: Vec::new(),
             hosts,
             origins,
             token,
@@ -94,10 +114,29 @@ impl Local {
         }
     }
 
+    /// The same, of Books as well.
+    pub fn with_books(mut self, books: BooksMirrored) -> Local {
+        let entities = || books.entities.iter().map(|entity| entity.module());
+        self.mirrored.extend(entities());
+        self.told.extend(entities());
+        Local { books, ..self }
+    }
+
+    /// The same, and these functions can be called through the outbox.
+    pub fn calling(self, functions: Vec<FunctionName>) -> Local {
+        Local { functions, ..self }
+    }
+
     /// The same, but whoever comes over the network has to show this token. The Unix socket is
     /// guarded by the permissions of its file.
     pub fn guarded_by(self, token: Secret) -> Local {
         Local { token: Some(token), ..self }
+    }
+
+    /// The same, but the change feed tells of our extension too.
+    pub fn telling_of_platform(mut self) -> Local {
+        self.told.push(ModuleName::platform());
+        self
     }
 
     /// Answers one request.
@@ -109,6 +148,7 @@ impl Local {
             Err(refused) => refused,
             Ok(()) => match Target::parse(&asked.target) {
                 Ok(target) => self.route(asked, target),
+                Err(bad) if asked.target.starts_with("/books/") => books::bad_parameter(&bad),
                 Err(bad) => bad_parameter(&bad),
             },
         };
@@ -149,12 +189,14 @@ impl Local {
                 Reply::error(404, "INVALID_URL_PATTERN", "upstream has the versions v2 to v8")
             }
             ("GET" | "HEAD", ["crm", _, path @ ..]) => {
-                let asked_at = self.clock.tick();
-                let reply = self.read_when(path, parameters, asked);
-                self.board.meters.read.add(self.clock.tick().since(asked_at));
-                reply
+                self.metered(|| self.read(path, parameters, asked))
             }
-            (_, ["crm", _, ..]) => method_not_allowed("GET"),
+            (_, ["crm", _, ..]) => method_not_allowed(READS),
+            ("GET" | "HEAD", ["books", "v3", path @ ..]) => {
+                self.metered(|| self.read_books(path, parameters, asked))
+            }
+            (_, ["books", "v3", ..]) => books::method_not_allowed(),
+            (_, ["books", ..]) => books::nothing_here(),
             ("GET" | "HEAD", ["status"]) => self.plain(parameters, || {
                 status::status(&self.store, &self.board, self.started, self.clock.tick())
             }),
@@ -170,18 +212,21 @@ impl Local {
             }),
             ("GET" | "HEAD", [""]) => self.plain(parameters, page::page),
             ("GET" | "HEAD", ["openapi.json"]) => self.plain(parameters, || {
-                let text = self.description.get_or_init(|| openapi::document(&self.modules));
+                let text = self.description.get_or_init(|| {
+                    openapi::document(&self.modules, &self.books.entities, &self.told)
+                });
                 Reply::json(200, text.as_str())
             }),
             ("GET" | "HEAD", ["changes"]) => {
-                let changes = feed::changes(&self.store, &self.modules, parameters, asked);
+                let changes = feed::changes(&self.store, &self.told, parameters, asked);
                 changes.unwrap_or_else(|bad| bad_parameter(&bad))
             }
+            (_, ["outbox", path @ ..]) => self.outbox(asked, path, parameters),
             ("POST", ["sync"]) => self.command(asked, || self.sync(parameters)),
             ("POST", ["channel"]) => self.command(asked, || self.channel(parameters)),
             ("POST", ["snapshot"]) => self.command(asked, || self.snapshot(parameters)),
             (_, ["status" | "healthz" | "readyz" | "metrics" | "changes" | ""])
-            | (_, ["explain", _, _] | ["openapi.json"]) => method_not_allowed("GET"),
+            | (_, ["explain", _, _] | ["openapi.json"]) => method_not_allowed(READS),
             ("POST", ["oauth", "v2", "token"]) => {
                 let granted = oauth::grant(asked, parameters, self.token.as_ref());
                 granted.unwrap_or_else(|bad| bad_parameter(&bad))
@@ -193,18 +238,16 @@ impl Local {
         }
     }
 
-    /// Reads once the mirror has come as far as `wait_for` says.
-    fn read_when(&self, path: &[&str], mut parameters: Parameters, asked: &Asked) -> Reply {
-        match wait_for::take(&mut parameters, &self.store, asked) {
-            Ok(None) => self.read(path, parameters, asked),
-            Ok(Some(not_yet)) => not_yet,
-            Err(bad) => bad_parameter(&bad),
-        }
+    fn metered(&self, read: impl FnOnce() -> Reply) -> Reply {
+        let asked_at = self.clock.tick();
+        let reply = read();
+        self.board.meters.read.add(self.clock.tick().since(asked_at));
+        reply
     }
 
     fn explain(&self, module: &str, id: &str, parameters: Parameters) -> Reply {
         let module = ModuleName::parse(module).ok();
-        let Some(module) = module.filter(|module| self.modules.contains(module)) else {
+        let Some(module) = module.filter(|module| self.mirrored.contains(module)) else {
             return not_mirrored();
         };
         self.plain(parameters, || match id.parse() {
@@ -216,17 +259,52 @@ impl Local {
     fn read(&self, path: &[&str], mut parameters: Parameters, asked: &Asked) -> Reply {
         if let ["settings" | "org" | "users", ..] = path {
             let metadata = Metadata { store: &self.store, modules: &self.modules };
-            return metadata.answer(path, parameters);
+            return match wait_for::take(&mut parameters, &self.store, asked) {
+                Ok(None) => metadata.answer(path, parameters),
+                Ok(Some(not_yet)) => not_yet,
+                Err(bad) => bad_parameter(&bad),
+            };
         }
         let module = path.first().and_then(|name| ModuleName::parse(name).ok());
         let Some(module) = module.filter(|module| self.modules.contains(module)) else {
             return not_mirrored();
         };
+        self.read_fresh(&module, parameters, asked, bad_parameter, |reads, parameters| {
+            reads.answer(&module, &path[1..], parameters, asked)
+        })
+    }
+
+    fn read_books(&self, path: &[&str], mut parameters: Parameters, asked: &Asked) -> Reply {
+        let entity = match self.books.entity(path, &mut parameters) {
+            Ok(entity) => entity,
+            Err(refused) => return refused,
+        };
+        let (module, refuse) = (entity.module(), books::bad_parameter);
+        self.read_fresh(&module, parameters, asked, refuse, |reads, parameters| {
+            books::answer(reads, entity, &path[1..], parameters, asked)
+        })
+    }
+
+    /// Reads of a module whose copy has come as far as `wait_for` says, and is as new as
+    /// `max_staleness` does.
+    fn read_fresh(
+        &self,
+        module: &ModuleName,
+        mut parameters: Parameters,
+        asked: &Asked,
+        refuse: fn(&BadParameter) -> Reply,
+        read: impl FnOnce(&Reads<'_>, Parameters) -> Reply,
+    ) -> Reply {
         let report = self.board.report();
         let (scans, clock) = (&self.scans, &*self.clock);
         let now = clock.tick();
         let (store, kinds, report) = (&self.store, &self.kinds, &*report);
         let reads = Reads { store, report, scans, kinds, clock, now };
+        match wait_for::take(&mut parameters, &self.store, asked) {
+            Ok(None) => {}
+            Ok(Some(not_yet)) => return reads.marked(not_yet, module),
+            Err(bad) => return reads.marked(refuse(&bad), module),
+        }
         // It has upstream asked: that is as much as a command.
         let may_ask = self.may_command(asked);
         let ask = || {
@@ -234,11 +312,11 @@ impl Local {
                 drop(self.bell.try_send(Input::NewerProofAsked(module.clone())));
             }
         };
-        match freshness::take(&mut parameters, asked, &module, report, now, ask) {
+        match freshness::take(&mut parameters, asked, module, report, now, ask) {
             Ok(Some(_)) if !may_ask => not_commanded(),
-            Ok(None) => reads.answer(&module, &path[1..], parameters, asked),
-            Ok(Some(stale)) => reads.marked(stale, &module),
-            Err(bad) => reads.marked(bad_parameter(&bad), &module),
+            Ok(None) => read(&reads, parameters),
+            Ok(Some(stale)) => reads.marked(stale, module),
+            Err(bad) => reads.marked(refuse(&bad), module),
         }
     }
 
@@ -268,11 +346,25 @@ impl Local {
         }
     }
 
+    fn outbox(&self, asked: &Asked, path: &[&str], parameters: Parameters) -> Reply {
+        let Some(allowed) = outbox::methods(path) else { return nothing_here() };
+        let method = if asked.method == "HEAD" { "GET" } else { &asked.method };
+        if !allowed.split(", ").any(|allowed| allowed == method) {
+            return method_not_allowed(allowed);
+        }
+        let (functions, store, board) = (&self.functions, &self.store, &*self.board);
+        let outbox = Outbox { functions, store, board, now: self.clock.tick() };
+        match method {
+            "GET" => outbox.read(path, parameters).unwrap_or_else(|bad| bad_parameter(&bad)),
+            _ => self.command(asked, || outbox.act(asked, path, parameters)),
+        }
+    }
+
     fn sync(&self, mut parameters: Parameters) -> Result<Reply, BadParameter> {
         let module = match parameters.take("module") {
             None => None,
             Some(name) => {
-                let module = self.modules.iter().find(|module| module.as_str() == name);
+                let module = self.mirrored.iter().find(|module| module.as_str() == name);
                 let why = "is none of the mirrored modules";
                 Some(module.cloned().ok_or_else(|| BadParameter::new("module", why))?)
             }
@@ -283,6 +375,9 @@ impl Local {
             Some(_) => return Err(BadParameter::new("sweep", "is true or false")),
         };
         parameters.finish()?;
+        if self.is_removed() {
+            return Ok(not_now("the extension is removed: nothing is fetched until it is back"));
+        }
         Ok(self.ring(Input::SyncAsked { module, kind }))
     }
 
@@ -297,7 +392,17 @@ impl Local {
             let message = "there is no channel: the configuration has no [channel]";
             return Ok(Reply::error(409, "NO_CHANNEL", message));
         }
+        if input == Input::RenewalAsked && self.is_removed() {
+            let message = "the extension is removed: the channel stays closed until it is back";
+            return Ok(Reply::error(409, "NO_CHANNEL", message));
+        }
         Ok(self.ring(input))
+    }
+
+    /// Whether the platform told that our extension is gone.
+    fn is_removed(&self) -> bool {
+        let report = self.board.report();
+        report.platform.as_ref().is_some_and(|platform| platform.is_removed())
     }
 
     /// Takes as long as the store is large, on one of the threads that answer: so one at a time,
@@ -378,7 +483,7 @@ fn is_preflight(asked: &Asked) -> bool {
 /// What a browser is told before it lets an allowed page ask.
 fn preflight() -> Reply {
     Reply::empty(204)
-        .with("Access-Control-Allow-Methods", "GET, HEAD, POST")
+        .with("Access-Control-Allow-Methods", "GET, HEAD, POST, DELETE")
         .with("Access-Control-Allow-Headers", ASKED_WITH)
         .with("Access-Control-Max-Age", PREFLIGHT_AGE)
 }
@@ -389,12 +494,4 @@ fn not_now(why: &str) -> Reply {
 
 fn not_commanded() -> Reply {
     Reply::error(403, "NO_PERMISSION", "this page may not command the daemon")
-}
-
-fn method_not_allowed(allowed: &'static str) -> Reply {
-    let message = match allowed {
-        "POST" => "this is asked for by POST",
-        _ => "the mirror is read-only: write to upstream",
-    };
-    Reply::error(405, "INVALID_REQUEST_METHOD", message).with("Allow", allowed)
 }

@@ -37,6 +37,7 @@ pub(super) fn metrics(store: &Store, board: &Board, started: Tick, now: Tick) ->
     standing(&mut page, &report);
     callbacks(&mut page, board);
     inbox(&mut page, store, &report, now);
+    outbox(&mut page, store, board, &report, now);
     modules(&mut page, &report);
     storage(&mut page, store);
     process(&mut page);
@@ -61,7 +62,21 @@ fn standing(page: &mut Page, report: &Report) {
         .plain(Some(report.credits_ceiling));
     page.gauge("credits_wanting", "1 while something waits for credits.")
         .plain(Some(u8::from(report.starved.is_some())));
+    if let Some(books) = &report.books {
+        page.gauge("books_calls", "Calls of Books' API in the last 24 hours.")
+            .plain(Some(books.calls));
+        page.gauge("books_calls_ceiling", "Calls of Books' API that may be made in 24 hours.")
+            .plain(Some(books.ceiling));
+        page.gauge("books_calls_wanting", "1 while something waits for calls of Books' API.")
+            .plain(Some(u8::from(books.starved)));
+    }
     page.counter("pages_read_total", "Pages that scans have read.").plain(Some(report.pages));
+    if let Some(platform) = &report.platform {
+        page.counter("platform_events_total", "What the platform told of our extension.")
+            .plain(Some(platform.newest.as_ref().map_or(0, |(number, _)| *number)));
+        page.gauge("platform_removed", "1 while our extension is removed and nothing is fetched.")
+            .plain(Some(u8::from(platform.is_removed())));
+    }
 }
 
 fn inbox(page: &mut Page, store: &Store, report: &Report, now: Tick) {
@@ -72,6 +87,30 @@ fn inbox(page: &mut Page, store: &Store, report: &Report, now: Tick) {
         .plain(Some(report.oldest_waiting.map_or(0.0, |arrived| seconds(now.since(arrived)))));
     page.counter("changes_total", "Changes in the mirror: the sequence of the newest.")
         .plain(Some(store.last_sequence()));
+}
+
+/// Nothing where no function is configured.
+fn outbox(page: &mut Page, store: &Store, board: &Board, report: &Report, now: Tick) {
+    let faring = board.hatch.faring();
+    if faring.ceiling == 0 {
+        return;
+    }
+    let (counts, met) = (store.call_counts(), board.hatch.meters.read());
+    let oldest = report.upstream_now(now).zip(counts.oldest);
+    page.gauge("outbox_waiting", "Calls to functions that wait.").plain(Some(counts.waiting));
+    page.gauge("outbox_failed", "Calls that were given up, and are kept.")
+        .plain(Some(counts.failed));
+    page.gauge("outbox_oldest_seconds", "How long the oldest of those that wait has waited.")
+        .plain(Some(oldest.map_or(0.0, |(now, oldest)| seconds(now.since(oldest)))));
+    page.counter("outbox_accepted_total", "Calls that were left here.").plain(Some(met.accepted));
+    page.counter("outbox_attempts_total", "Times that a call was sent.").plain(Some(met.attempts));
+    page.counter("outbox_ended_total", "Calls that have ended, by how.");
+    page.sample(&[("state", "sent")], met.sent);
+    page.sample(&[("state", "failed")], met.failed);
+    page.gauge("outbox_credits_spent", "Runs of functions in the last 24 hours.")
+        .plain(Some(faring.spent));
+    page.gauge("outbox_credits_ceiling", "Runs of functions that there may be in 24 hours.")
+        .plain(Some(faring.ceiling));
 }
 
 fn callbacks(page: &mut Page, board: &Board) {

@@ -58,6 +58,14 @@ fn decode(segment: &str) -> String {
     decoded.next().map(|(name, _)| name.into_owned()).unwrap_or_default()
 }
 
+/// The fields of a form in the order in which they stand, doubled ones too; `None` if they are more
+/// than so many.
+pub(super) fn pairs(form: &[u8], most: usize) -> Option<Vec<(String, String)>> {
+    let pairs: Vec<(String, String)> =
+        form_urlencoded::parse(form).into_owned().take(most + 1).collect();
+    (pairs.len() <= most).then_some(pairs)
+}
+
 impl Parameters {
     /// Adds the fields of a form: of a query, or of a body that is written like one.
     pub(super) fn add_form(&mut self, form: &[u8]) -> Result<(), BadParameter> {
@@ -103,12 +111,16 @@ impl Parameters {
         parse: impl Fn(&str) -> Option<T>,
     ) -> Result<Option<Vec<T>>, BadParameter> {
         let Some(text) = self.take(name) else { return Ok(None) };
-        let items: Option<Vec<T>> = text.split(',').map(|item| parse(item.trim())).collect();
-        match items {
-            Some(items) if items.len() <= most => Ok(Some(items)),
-            Some(_) => Err(BadParameter::new(name, format!("takes at most {most} values"))),
-            None => Err(BadParameter::new(name, "has a value that cannot be read")),
+        let mut items = Vec::new();
+        for (number, item) in text.split(',').map(str::trim).enumerate() {
+            if number == most {
+                return Err(BadParameter::new(name, format!("takes at most {most} values")));
+            }
+            // Which it is, and not what it says: that may be anything.
+            let why = || format!("has a value that cannot be read, number {}", number + 1);
+            items.push(parse(item).ok_or_else(|| BadParameter::new(name, why()))?);
         }
+        Ok(Some(items))
     }
 
     /// All parameters but these as one text, which is the same for the same request.

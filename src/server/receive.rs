@@ -73,7 +73,7 @@ impl Receive for Notifications {
     }
 }
 
-fn alive(tokens: &[(Secret, Option<Tick>)], now: Tick) -> Vec<Secret> {
+pub(super) fn alive(tokens: &[(Secret, Option<Tick>)], now: Tick) -> Vec<Secret> {
     let alive = tokens.iter().filter(|(_, until)| until.is_none_or(|until| now <= until));
     alive.map(|(token, _)| token.clone()).collect()
 }

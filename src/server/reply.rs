@@ -86,6 +86,11 @@ impl Reply {
     pub fn body(&self) -> &[u8] {
         &self.body
     }
+
+    /// The body, for whoever needs nothing else any more.
+    pub(super) fn into_body(self) -> Vec<u8> {
+        self.body
+    }
 }
 
 /// The phrase that goes with a status; empty, which HTTP allows, for one that we do not send.
@@ -109,6 +114,7 @@ pub(super) fn reason(status: u16) -> &'static str {
         414 => "URI Too Long",
         417 => "Expectation Failed",
         421 => "Misdirected Request",
+        422 => "Unprocessable Content",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",

@@ -8,7 +8,8 @@ use crate::mirror::record::ModuleName;
 use crate::mirror::time::Tick;
 use crate::store::Store;
 
-use super::board::Board;
+use super::board::{Board, BooksReport, PlatformReport, Report, WebhooksReport};
+use super::outbox;
 use super::reply::Reply;
 
 /// The contract's `/status`.
@@ -89,7 +90,7 @@ fn document(store: &Store, board: &Board, started: Tick, now: Tick) -> Value {
             (name.to_string(), module)
         })
         .collect();
-    json!({
+    let mut document = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_seconds": now.since(started).as_secs(),
         "upstream": {
@@ -119,5 +120,58 @@ fn document(store: &Store, board: &Board, started: Tick, now: Tick) -> Value {
         "modules": modules,
         "sequence": store.last_sequence(),
         "generation": store.generation(),
+    });
+    add_neighbours(&mut document, &report);
+    if let Some(calls) = outbox::standing(store, board, report.upstream_now(now)) {
+        document["outbox"] = calls;
+    }
+    document
+}
+
+/// Adds what stands beside CRM, as far as it is configured.
+fn add_neighbours(document: &mut Value, report: &Report) {
+    if let Some(books) = &report.books {
+        document["books"] = of_books(books);
+    }
+    if let Some(webhooks) = &report.webhooks {
+        add_webhooks(&mut document["books"], webhooks);
+    }
+    if let Some(platform) = &report.platform {
+        document["platform"] = of_platform(platform);
+    }
+}
+
+fn of_books(books: &BooksReport) -> Value {
+    json!({
+        "modules": books.modules,
+        "calls_today": books.calls,
+        "ceiling": books.ceiling,
+        "waiting_for_calls": books.starved,
+        "last_error": books.last_error,
     })
+}
+
+fn of_platform(platform: &PlatformReport) -> Value {
+    let newest = platform.newest.as_ref();
+    json!({
+        "state": platform.state,
+        "org": newest.map(|(_, recorded)| &recorded.org),
+        "last_event": newest.map(|(_, recorded)| recorded.event),
+        "last_event_time": newest.map(|(_, recorded)| recorded.time),
+        "events": newest.map_or(0, |(number, _)| *number),
+    })
+}
+
+/// Adds our webhooks at Books, and what became of callbacks that it could not deliver.
+fn add_webhooks(books: &mut Value, report: &WebhooksReport) {
+    let each = report.each.iter();
+    let each = each.map(|(name, (state, id))| (name.clone(), json!({ "state": state, "id": id })));
+    let webhooks: serde_json::Map<String, Value> = each.collect();
+    let [resent, healed, failed] = report.histories;
+    let (since, last_seen) = (report.since, report.latest);
+    books["webhooks"] = webhooks.into();
+    books["histories"] = json!({
+        "since": since, "last_seen": last_seen,
+        "resent": resent, "healed": healed, "failed": failed,
+    });
 }

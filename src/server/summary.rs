@@ -18,6 +18,8 @@ const NAMES_LIMIT: usize = 3;
 /// How things stand, with so many ids waiting.
 pub fn line(report: &Report, waiting: u64) -> String {
     let mut parts = vec![upstream(report), channel(report)];
+    let removed = report.platform.iter().filter(|platform| platform.is_removed());
+    parts.extend(removed.map(|platform| format!("the extension is {}", platform.state)));
     parts.push(format!("{} records", grouped(mirrored(report))));
     parts.push(proof(report));
     parts.push(format!("{} waiting", grouped(waiting)));

@@ -63,7 +63,7 @@ pub struct Commit {
 
 impl Commit {
     /// About how much is written: the records, of which one can be as large as a reply.
-    fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         self.writes.iter().filter_map(Write::json).map(|json| json.len() as u64).sum()
     }
 }
@@ -219,7 +219,7 @@ impl Store {
     }
 }
 
-fn write_entries(
+pub(super) fn write_entries(
     db: &sled::Db,
     tails: &mut Tails,
     batch: &mut sled::Batch,

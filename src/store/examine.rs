@@ -10,8 +10,8 @@ use super::documents::DocumentHead;
 use super::error::OpenError;
 use super::index::Indexes;
 use super::keys::{
-    CHANGE, DICTIONARY, DOCUMENT, FIELDS, GONE, INBOX, INDEXES, Key, LEDGER, MODIFIED, PART,
-    QUARANTINED, RECORD, TERM,
+    CHANGE, DICTIONARY, DOCUMENT, EVENT, FIELDS, GONE, INBOX, INDEXES, Key, LEDGER, MODIFIED,
+    OUTBOX, PART, QUARANTINED, RECORD, TERM,
 };
 use super::open::{Failure, NOTHING_READ, has_format, open_sled};
 use super::pack::{Dictionaries, Unpacker};
@@ -21,6 +21,8 @@ use super::{Damage, snapshot, values};
 use crate::mirror::credits::Spending;
 use crate::mirror::inbox::{Arrival, Quarantined};
 use crate::mirror::ledger::Ledger;
+use crate::mirror::outbox::Item;
+use crate::mirror::platform::Announced;
 use crate::mirror::record::FieldName;
 
 /// What was found.
@@ -103,13 +105,18 @@ fn examine_with(dictionaries: &Dictionaries, key: &[u8], value: &[u8]) -> Result
         Key::Record(_, id) => Unpacker::new(dictionaries).entry(key, id, value).map(drop),
         Key::Change(_) => values::read_plain::<KeptChanges>(key, value).map(drop),
         Key::Inbox(_) => values::read_plain::<Arrival>(key, value).map(drop),
+        Key::Event(_) => values::read_plain::<Announced>(key, value).map(drop),
         Key::Ledger(_) => values::read_plain::<Ledger>(key, value).map(drop),
         Key::Fields(_) => values::read_plain::<Vec<FieldName>>(key, value).map(drop),
         Key::Document(_, 0) => values::read_plain::<DocumentHead>(key, value).map(drop),
         Key::Document(..) => values::read_plain::<String>(key, value).map(drop),
         Key::Quarantined(..) => values::read_plain::<Quarantined>(key, value).map(drop),
         Key::Format => values::read_plain::<u32>(key, value).map(drop),
-        Key::Spending => values::read_plain::<Spending>(key, value).map(drop),
+        Key::Outbox(_, 0) => values::read_plain::<Item>(key, value).map(drop),
+        Key::Outbox(..) => values::read_bytes(key, value).map(drop),
+        Key::Spending | Key::BooksSpending | Key::Runs => {
+            values::read_plain::<Spending>(key, value).map(drop)
+        }
         Key::Indexes(_) => values::read_plain::<Indexes>(key, value).map(drop),
         // All that they say is in the key.
         Key::Term(..) | Key::Gone(..) | Key::Modified(..) if value.is_empty() => Ok(()),
@@ -133,9 +140,11 @@ fn count(db: &sled::Db, dictionaries: &Dictionaries, found: &mut Examination) {
         (RECORD, "records"),
         (CHANGE, "lists of changes"),
         (INBOX, "inbox items"),
+        (EVENT, "events of the platform"),
         (LEDGER, "ledgers"),
         (FIELDS, "field lists"),
         (DOCUMENT, "parts of documents"),
+        (OUTBOX, "parts of calls"),
         (QUARANTINED, "quarantined records"),
         (MODIFIED, "indexed times"),
         (GONE, "indexed deletions"),

@@ -35,6 +35,15 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     sync_directory_of(path)
 }
 
+/// Removes the file durably; that there is none is no error.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Ok(()) => sync_directory_of(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// How often a lock is tried. Who let go of it may have started a program just before: until that
 /// runs, its process holds a copy of what was open here.
 const LOCK_TRIES: u32 = 20;

@@ -5,9 +5,10 @@
 //! else says that such a record is not proved, and the *ledgers*, which prove the records through a
 //! time: a catch-up goes on from there, or a sweep, when upstream does not remember deletions that
 //! long. What belongs to the other device stays behind: its *inbox* and its scan in progress, for
-//! nothing of them is proved and the catch-up finds it; what it counted and missed; what it spent.
-//! So do modules that are not mirrored here. A module that is mirrored here in another shape brings
-//! its records, to be read until its bootstrap has ended, and no proof.
+//! nothing of them is proved and the catch-up finds it; its *outbox*, which it delivers itself;
+//! what it counted and missed; what it spent. So do modules that are not mirrored here. A module
+//! that is mirrored here in another shape brings its records, to be read until its bootstrap has
+//! ended, and no proof.
 //!
 //! The new store is whole on disk before it takes the place of the old one, in the steps of
 //! `rebuild.rs`: a crash leaves one or the other.
@@ -156,7 +157,8 @@ fn adapted(
     imported: &Imported,
     changes: &mut Taken,
 ) -> Option<Vec<u8>> {
-    let wanted = |module: &ModuleName| !imported.let_go.contains(module);
+    // What the platform told was told to the other device.
+    let wanted = |module: &ModuleName| !module.is_platform() && !imported.let_go.contains(module);
     match Key::parse(bytes)? {
         Key::Record(module, _)
         | Key::Dictionary(module, _)
@@ -180,7 +182,13 @@ fn adapted(
         Key::Document(DocumentName::Modules | DocumentName::Org | DocumentName::User, _) => {
             Some(value)
         }
-        Key::Inbox(_) | Key::Spending | Key::Format => None,
+        Key::Inbox(_)
+        | Key::Event(_)
+        | Key::Outbox(..)
+        | Key::Spending
+        | Key::BooksSpending
+        | Key::Runs
+        | Key::Format => None,
         // In snapshots records are whole.
         Key::Part(..) => None,
         // Made anew from the records.

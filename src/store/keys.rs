@@ -16,10 +16,14 @@ use crate::mirror::time::UpstreamTime;
 /// What a value is kept under. The kinds are in the order of their bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Key {
+    /// The calls of Books spent in the last day.
+    BooksSpending,
     /// A committed change, by its sequence.
     Change(u64),
     /// What the records of a module were packed with, by the checksum of its text.
     Dictionary(ModuleName, u32),
+    /// What the platform told, by its number, until it is recorded.
+    Event(u64),
     /// A live record, by a term of its value in a field.
     Term(ModuleName, FieldName, Term, RecordId),
     /// A remembered deletion, by when it went.
@@ -38,6 +42,9 @@ pub(super) enum Key {
     Quarantined(ModuleName, RecordId),
     /// A record, live or remembered as deleted.
     Record(ModuleName, RecordId),
+    /// A call to a function, by its number: what it is in part 0, its content in the parts from 1
+    /// on, its answer from [`ANSWER`] on.
+    Outbox(u64, u16),
     /// A live record, by when it was modified; those without a stamp come first.
     Modified(ModuleName, Option<UpstreamTime>, RecordId),
     /// The format of the whole store; a store without it is not ours, or lost its content.
@@ -46,10 +53,14 @@ pub(super) enum Key {
     Spending,
     /// Which indexes a module has.
     Indexes(ModuleName),
+    /// The runs of functions in the last day.
+    Runs,
 }
 
+const BOOKS_SPENDING: u8 = b'b';
 pub(super) const CHANGE: u8 = b'c';
 pub(super) const DICTIONARY: u8 = b'd';
+pub(super) const EVENT: u8 = b'e';
 pub(super) const TERM: u8 = b'f';
 pub(super) const GONE: u8 = b'g';
 pub(super) const INBOX: u8 = b'i';
@@ -57,23 +68,30 @@ pub(super) const LEDGER: u8 = b'l';
 pub(super) const FIELDS: u8 = b'm';
 pub(super) const DOCUMENT: u8 = b'o';
 pub(super) const PART: u8 = b'p';
+pub(super) const OUTBOX: u8 = b's';
 pub(super) const QUARANTINED: u8 = b'q';
 pub(super) const RECORD: u8 = b'r';
 pub(super) const MODIFIED: u8 = b't';
 const FORMAT: u8 = b'v';
 const SPENDING: u8 = b'w';
 pub(super) const INDEXES: u8 = b'x';
+const RUNS: u8 = b'y';
+
+/// The first part of an answer in the outbox: contents have a few hundred parts.
+pub(super) const ANSWER: u16 = 0x8000;
 
 impl Key {
     /// The key as bytes.
     pub(super) fn bytes(&self) -> Vec<u8> {
         match self {
+            Key::BooksSpending => vec![BOOKS_SPENDING],
             Key::Change(sequence) => numbered(CHANGE, *sequence),
             Key::Dictionary(module, sum) => {
                 let mut key = of_module(DICTIONARY, module);
                 key.extend_from_slice(&sum.to_be_bytes());
                 key
             }
+            Key::Event(number) => numbered(EVENT, *number),
             Key::Term(module, field, term, id) => {
                 let mut key = terms_of(module, field, *term);
                 key.extend_from_slice(&id.number().to_be_bytes());
@@ -85,12 +103,14 @@ impl Key {
             Key::Fields(module) => named(FIELDS, module),
             Key::Document(name, part) => documented(name, *part),
             Key::Part(module, id, part) => part_of(&identified(RECORD, module, *id), *part),
+            Key::Outbox(call, part) => called(*call, *part),
             Key::Quarantined(module, id) => identified(QUARANTINED, module, *id),
             Key::Record(module, id) => identified(RECORD, module, *id),
             Key::Modified(module, time, id) => timed(MODIFIED, module, *time, *id),
             Key::Format => vec![FORMAT],
             Key::Spending => vec![SPENDING],
             Key::Indexes(module) => named(INDEXES, module),
+            Key::Runs => vec![RUNS],
         }
     }
 
@@ -98,8 +118,10 @@ impl Key {
     pub(super) fn parse(bytes: &[u8]) -> Option<Key> {
         let (kind, rest) = bytes.split_first()?;
         match *kind {
+            BOOKS_SPENDING => rest.is_empty().then_some(Key::BooksSpending),
             CHANGE => number(rest).map(Key::Change),
             DICTIONARY => dictionary(rest).map(|(module, sum)| Key::Dictionary(module, sum)),
+            EVENT => number(rest).map(Key::Event),
             TERM => term(rest),
             GONE => moment(rest).and_then(|(module, time, id)| Some(Key::Gone(module, time?, id))),
             INBOX => number(rest).map(Key::Inbox),
@@ -110,12 +132,14 @@ impl Key {
                 let (rest, part) = rest.split_last_chunk()?;
                 identity(rest).map(|(module, id)| Key::Part(module, id, u16::from_be_bytes(*part)))
             }
+            OUTBOX => call(rest).map(|(call, part)| Key::Outbox(call, part)),
             QUARANTINED => identity(rest).map(|(module, id)| Key::Quarantined(module, id)),
             RECORD => identity(rest).map(|(module, id)| Key::Record(module, id)),
             MODIFIED => moment(rest).map(|(module, time, id)| Key::Modified(module, time, id)),
             FORMAT => rest.is_empty().then_some(Key::Format),
             SPENDING => rest.is_empty().then_some(Key::Spending),
             INDEXES => name(rest).map(Key::Indexes),
+            RUNS => rest.is_empty().then_some(Key::Runs),
             _ => None,
         }
     }
@@ -123,6 +147,16 @@ impl Key {
     /// All keys of waiting ids.
     pub(super) fn inbox() -> RangeInclusive<Vec<u8>> {
         numbered(INBOX, 0)..=numbered(INBOX, u64::MAX)
+    }
+
+    /// All keys of calls from this number on.
+    pub(super) fn outbox_from(first: u64) -> RangeInclusive<Vec<u8>> {
+        called(first, 0)..=called(u64::MAX, u16::MAX)
+    }
+
+    /// All keys of one call, from this part on.
+    pub(super) fn call_from(number: u64, part: u16) -> RangeInclusive<Vec<u8>> {
+        called(number, part)..=called(number, u16::MAX)
     }
 
     /// All keys of changes from this sequence on.
@@ -169,8 +203,10 @@ pub(super) fn id_at_end(key: &[u8]) -> Option<RecordId> {
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Key::BooksSpending => f.write_str("the calls of Books spent"),
             Key::Change(sequence) => write!(f, "change {sequence}"),
             Key::Dictionary(module, sum) => write!(f, "dictionary {sum:08x} of {module}"),
+            Key::Event(number) => write!(f, "event {number} of the platform"),
             Key::Term(module, field, _, id) => write!(f, "the index of {module}.{field} at {id}"),
             Key::Gone(module, _, id) => write!(f, "the index of deletions at {module}/{id}"),
             Key::Inbox(sequence) => write!(f, "inbox item {sequence}"),
@@ -178,12 +214,14 @@ impl fmt::Display for Key {
             Key::Fields(module) => write!(f, "the field names of {module}"),
             Key::Document(name, part) => write!(f, "part {part} of {name}"),
             Key::Part(module, id, part) => write!(f, "part {part} of record {module}/{id}"),
+            Key::Outbox(call, part) => write!(f, "part {part} of call {call}"),
             Key::Quarantined(module, id) => write!(f, "quarantined record {module}/{id}"),
             Key::Record(module, id) => write!(f, "record {module}/{id}"),
             Key::Modified(module, _, id) => write!(f, "the index of times at {module}/{id}"),
             Key::Format => f.write_str("the format of the store"),
             Key::Spending => f.write_str("the credits spent"),
             Key::Indexes(module) => write!(f, "the list of indexes of {module}"),
+            Key::Runs => f.write_str("the runs of functions"),
         }
     }
 }
@@ -266,12 +304,23 @@ fn documented(document: &DocumentName, part: u16) -> Vec<u8> {
     key
 }
 
+fn called(call: u64, part: u16) -> Vec<u8> {
+    let mut key = numbered(OUTBOX, call);
+    key.extend_from_slice(&part.to_be_bytes());
+    key
+}
+
+fn call(bytes: &[u8]) -> Option<(u64, u16)> {
+    let (call, part) = bytes.split_first_chunk()?;
+    Some((u64::from_be_bytes(*call), u16::from_be_bytes(part.try_into().ok()?)))
+}
+
 fn number(bytes: &[u8]) -> Option<u64> {
     bytes.try_into().ok().map(u64::from_be_bytes)
 }
 
 fn name(bytes: &[u8]) -> Option<ModuleName> {
-    ModuleName::parse(std::str::from_utf8(bytes).ok()?).ok()
+    ModuleName::of_ours(std::str::from_utf8(bytes).ok()?).ok()
 }
 
 fn document(bytes: &[u8]) -> Option<(DocumentName, u16)> {
@@ -302,7 +351,7 @@ mod tests {
 
     #[test]
     fn bytes_sort_as_keys_do_and_read_back() {
-        let mut keys = vec![Key::Format];
+        let mut keys = vec![Key::Format, Key::Runs];
         for part in [0, 1, 255, 256, u16::MAX] {
             let modules = ["A", "Leads", "Leads0", "Leads_Old", "m"];
             let documents =
@@ -310,7 +359,9 @@ mod tests {
             keys.extend(documents.into_iter().map(|document| Key::Document(document, part)));
         }
         for number in [0, 1, 255, 256, 1 << 32, u64::MAX] {
-            keys.extend([Key::Change(number), Key::Inbox(number)]);
+            keys.extend([Key::Change(number), Key::Inbox(number), Key::Event(number)]);
+            keys.push(Key::Record(ModuleName::platform(), RecordId::new(number)));
+            keys.extend([0, 1, 256, ANSWER].map(|part| Key::Outbox(number, part)));
             for module in ["A", "Leads", "Leads0", "Leads_Old", "Z", "a"] {
                 let module = ModuleName::parse(module).unwrap();
                 let id = RecordId::new(number);
@@ -346,7 +397,9 @@ mod tests {
 
     #[test]
     fn what_is_no_key_is_refused() {
-        let bad: [&[u8]; 19] = [
+        let bad: [&[u8]; 21] = [
+            b"s12345678",
+            b"y1",
             b"",
             b"x",
             b"i1234567",

@@ -14,6 +14,7 @@ mod bell;
 mod commit;
 mod desk;
 mod documents;
+mod erase;
 mod error;
 mod examine;
 mod explain;
@@ -24,10 +25,12 @@ mod keys;
 mod maintain;
 mod numbers;
 mod open;
+pub mod outbox;
 mod pack;
 mod parts;
 mod past;
 mod place;
+mod platform;
 mod read;
 mod rebuild;
 mod room;
@@ -53,18 +56,20 @@ use crate::vitals::{Crew, Mark};
 
 pub use bell::{Bell, Ear};
 pub use commit::{CHANGE_LIMIT, Change, Commit, Committed, QUARANTINE_LIMIT, Write};
+pub use erase::erase;
 pub use error::{EnqueueError, Healing, OpenError, StoreError};
 pub use examine::{Counted, Examination, examine, examine_pair};
 pub use explain::{ChangeOf, Explanation, Proof, SetAside, State};
 pub use import::{Imported, import};
 pub use index::{Index, Order, Phase};
 pub use maintain::Maintenance;
+pub use platform::{EVENTS_KEPT_LIMIT, EVENTS_WAITING_LIMIT};
 pub use room::Room;
 pub use seed::{Contents, Description, SeedError, Shape, Terms, write_seed};
 pub use snapshot::SnapshotReport;
 pub use tombstones::{TOMBSTONE_AGE, TOMBSTONE_LIMIT};
 pub use values::Damage;
-pub use walk::{Sight, Walked};
+pub use walk::{Sight, Slice, Walked};
 
 use desk::{Desk, Outcome, Ticket};
 use index::Shelf;
@@ -117,6 +122,8 @@ struct Shared {
     /// Held while a snapshot is taken: one at a time.
     snapshots: Mutex<()>,
     tombstones: Mutex<BTreeMap<ModuleName, Walk>>,
+    /// Held for a look or a change in memory, never while the disk is waited for.
+    outbox: Mutex<outbox::Calls>,
     place: Place,
     runway: Runway,
     /// Held for as long as `db` is open: fields are dropped in the order in which they stand.
@@ -135,6 +142,11 @@ struct Tails {
     reserved: u64,
     quarantined: BTreeMap<(ModuleName, RecordId), UpstreamTime>,
     packing: Packing,
+    /// The number of the last event of the platform that was taken in, and how many wait.
+    last_event: u64,
+    events: u64,
+    /// What the outbox held when the store was opened, until it is opened itself.
+    outbox: outbox::Calls,
     indexes: Arc<Shelf>,
     /// The indexes that there should be, once somebody has said so.
     wanted: Option<BTreeMap<ModuleName, BTreeSet<Index>>>,
@@ -157,6 +169,7 @@ impl Store {
     pub fn open(directory: &Path) -> Result<(Store, Vec<Healing>), OpenError> {
         let mut opened = open::open(directory)?;
         let numbers = opened.number()?;
+        let outbox = Mutex::new(std::mem::take(&mut opened.tails.outbox));
         let shown = Shown::default();
         shown.publish(&opened.tails);
         let bell = Arc::new(Bell::new(opened.tails.last_change));
@@ -177,6 +190,7 @@ impl Store {
             damaged: AtomicBool::new(false),
             snapshots: Mutex::default(),
             tombstones: Mutex::default(),
+            outbox,
             place: opened.place,
             runway,
             _lock: opened.lock,
@@ -239,7 +253,16 @@ impl Store {
     /// Keeps what was spent, in place of what was kept before. Not flushed: a power cut forgives a
     /// few credits at most.
     pub fn set_spending(&self, spending: &Spending) -> Result<(), StoreError> {
-        let key = Key::Spending.bytes();
+        self.keep_spending(&Key::Spending, spending)
+    }
+
+    /// The same for the calls of Books.
+    pub fn set_books_spending(&self, spending: &Spending) -> Result<(), StoreError> {
+        self.keep_spending(&Key::BooksSpending, spending)
+    }
+
+    fn keep_spending(&self, key: &Key, spending: &Spending) -> Result<(), StoreError> {
+        let key = key.bytes();
         let value = values::write_plain(&key, spending);
         self.write("write credits", |db, _| db.insert(key, value).map(|_| ()))
     }

@@ -28,7 +28,7 @@ use super::pack::{Dictionaries, Packing, Unpacker};
 use super::place::{Place, unwritable};
 use super::rebuild::Taken;
 use super::values::{self, Damage};
-use super::{index, parts, read, rebuild, sync};
+use super::{index, outbox, parts, platform, read, rebuild, sync};
 use crate::mirror::inbox::Quarantined;
 use crate::mirror::ledger::Ledger;
 use crate::mirror::record::ModuleName;
@@ -353,7 +353,9 @@ pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
 /// Finds where each numbered kind ended, and counts what is counted.
 fn survey(db: &sled::Db) -> sled::Result<Tails> {
     let (packing, indexes) = (Packing::survey(db)?, index::survey(db)?);
-    let mut tails = Tails { packing, indexes, ..Tails::default() };
+    let (last_event, events) = platform::survey(db)?;
+    let outbox = outbox::survey(db)?;
+    let mut tails = Tails { packing, indexes, outbox, last_event, events, ..Tails::default() };
     for key in db.range(Key::inbox()).keys() {
         if let Some(Key::Inbox(sequence)) = Key::parse(&key?) {
             tails.last_inbox = sequence;

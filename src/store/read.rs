@@ -173,6 +173,11 @@ impl Store {
         Ok(self.plain(&Key::Spending)?.unwrap_or_default())
     }
 
+    /// The calls of Books spent in the last day; none when that cannot be read.
+    pub fn books_spending(&self) -> Result<Spending, StoreError> {
+        Ok(self.plain(&Key::BooksSpending)?.unwrap_or_default())
+    }
+
     /// All records set aside, by module and id.
     pub fn quarantined(&self) -> Result<Vec<Quarantined>, StoreError> {
         self.run("read the quarantine", |db| {
@@ -242,7 +247,7 @@ impl Store {
     }
 
     /// What `read` finds under each key, at most `limit`.
-    fn collect<T, Found: IntoIterator<Item = T>>(
+    pub(super) fn collect<T, Found: IntoIterator<Item = T>>(
         &self,
         steps: Past<'_>,
         limit: usize,

@@ -16,7 +16,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
-use super::keys::{CHANGE, DICTIONARY, DOCUMENT, FIELDS, INBOX, Key, LEDGER, QUARANTINED, RECORD};
+use super::keys::{
+    CHANGE, DICTIONARY, DOCUMENT, EVENT, FIELDS, INBOX, Key, LEDGER, OUTBOX, QUARANTINED, RECORD,
+};
 use super::open::{FORMAT, Failure, attempt_at, has_format, judge, open_sled};
 use super::pack::{Dictionaries, Unpacker};
 use super::past::{Gap, Past, Step};
@@ -27,7 +29,8 @@ use crate::mirror::record::ModuleName;
 
 /// The kinds that are taken over, in the order in which they are. Parts of records come with the
 /// records.
-const KINDS: [u8; 8] = [INBOX, LEDGER, FIELDS, DOCUMENT, QUARANTINED, DICTIONARY, RECORD, CHANGE];
+const KINDS: [u8; 10] =
+    [OUTBOX, INBOX, EVENT, LEDGER, FIELDS, DOCUMENT, QUARANTINED, DICTIONARY, RECORD, CHANGE];
 
 /// Bytes that are written to the new store at once.
 const BATCH: usize = 1 << 20;
@@ -218,11 +221,15 @@ impl<'a> New<'a> {
             // They came with their record, and are made anew.
             Key::Part(..) => return Ok(()),
             Key::Change(_)
+            | Key::Event(_)
             | Key::Inbox(_)
             | Key::Fields(_)
             | Key::Document(..)
+            | Key::Outbox(..)
             | Key::Quarantined(..)
-            | Key::Spending => {}
+            | Key::Spending
+            | Key::BooksSpending
+            | Key::Runs => {}
         }
         self.taken.kept += 1;
         self.put(bytes.to_vec(), value.to_vec())

@@ -56,6 +56,9 @@ pub struct Shape {
     pub fields: Option<Vec<FieldName>>,
     /// Whether records are fetched one by one, with subforms and multi-selects.
     pub whole_records: bool,
+    /// The organization of Books that the records are of; `None` for a module of CRM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization: Option<String>,
 }
 
 /// What is in a seed.

@@ -16,8 +16,11 @@
 //! change whose record is older than it is made again when a catch-up finds the record. *Inbox*
 //! comes after both: an id that was settled in the meantime is one whose record is found by that
 //! catch-up; and the *quarantine* last, since ids move there from the inbox. Scans in progress are
-//! not taken over. Indexes are left out: they can be built from the records. *Dictionaries* come
-//! before what was packed with them; records that are kept in parts are whole.
+//! not taken over. The *outbox* depends on nothing else; a call that ended meanwhile is sent again
+//! under its id after a restore. *Dictionaries* come before what was packed with them; records
+//! that are kept in parts are whole. Indexes are left out: they can be built from the records. So
+//! is what the platform told and is not recorded yet: an old removal of the extension is not to
+//! happen a second time.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -25,7 +28,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::file::sync_directory_of;
-use super::keys::{CHANGE, DICTIONARY, DOCUMENT, FIELDS, INBOX, LEDGER, QUARANTINED, RECORD};
+use super::keys::{
+    CHANGE, DICTIONARY, DOCUMENT, FIELDS, INBOX, LEDGER, OUTBOX, QUARANTINED, RECORD,
+};
 use super::pack::{Dictionaries, Unpacker};
 use super::past::{Past, Step};
 use super::{Damage, Store, StoreError, values};
@@ -47,7 +52,8 @@ const VALUE_LIMIT: u32 = 64 << 20;
 const SYNC_EVERY: u64 = 4 << 20;
 
 /// The kinds in the order in which they are safe to read (see above).
-const ORDER: [u8; 8] = [LEDGER, FIELDS, DOCUMENT, DICTIONARY, RECORD, CHANGE, INBOX, QUARANTINED];
+const ORDER: [u8; 9] =
+    [LEDGER, FIELDS, DOCUMENT, DICTIONARY, RECORD, CHANGE, INBOX, QUARANTINED, OUTBOX];
 
 /// A snapshot that was taken.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -9,6 +9,7 @@
 //! in parts       CRC-32 of the whole value, as it stands in that (4) · count of parts (2)
 //! part           a piece of a whole value
 //! dictionary     made at sequence (8) · length (4) · text in LZ4
+//! bytes          what somebody left here, as it is
 //! ```
 //! Numbers are big-endian. The checksum covers the key too, so a value that turns up under another
 //! key is caught. sled has checksums of its own; this one also sees what sled got wrong before it
@@ -44,9 +45,10 @@ enum Kind {
     InParts = 5,
     Part = 6,
     Dictionary = 7,
+    Bytes = 8,
 }
 
-const KINDS: [Kind; 7] = [
+const KINDS: [Kind; 8] = [
     Kind::Live,
     Kind::Tombstone,
     Kind::Plain,
@@ -54,6 +56,7 @@ const KINDS: [Kind; 7] = [
     Kind::InParts,
     Kind::Part,
     Kind::Dictionary,
+    Kind::Bytes,
 ];
 
 /// Why a value cannot be read.
@@ -162,7 +165,7 @@ pub(super) fn read_kept<'a>(key: &[u8], value: &'a [u8]) -> Result<(u64, Kept<'a
             return Ok((sequence, Kept::Gone(UpstreamTime::from_unix(gone as i64))));
         }
         Kind::InParts => return Err(Damage::Parts),
-        Kind::Plain | Kind::Part | Kind::Dictionary => return Err(Damage::Content),
+        Kind::Plain | Kind::Part | Kind::Dictionary | Kind::Bytes => return Err(Damage::Content),
     };
     let (sequence, content) = number(content)?;
     let (time, content) = number(content)?;
@@ -203,6 +206,29 @@ pub(super) fn read_plain<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Resul
         (
             Kind::Live
             | Kind::Tombstone
+            | Kind::Packed
+            | Kind::InParts
+            | Kind::Part
+            | Kind::Dictionary
+            | Kind::Bytes,
+            _,
+        ) => Err(Damage::Content),
+    }
+}
+
+/// The value of some bytes as they are.
+pub(super) fn write_bytes(key: &[u8], bytes: &[u8]) -> Vec<u8> {
+    seal(key, Kind::Bytes, &[bytes])
+}
+
+/// Reads such a value.
+pub(super) fn read_bytes<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], Damage> {
+    match unseal(key, value)? {
+        (Kind::Bytes, content) => Ok(content),
+        (
+            Kind::Live
+            | Kind::Tombstone
+            | Kind::Plain
             | Kind::Packed
             | Kind::InParts
             | Kind::Part

@@ -43,6 +43,21 @@ pub enum Walked {
     Stopped,
 }
 
+/// Entries that lie side by side, read and not looked at yet.
+pub struct Slice {
+    pairs: Vec<(IVec, IVec)>,
+    /// Whether more may lie behind it.
+    more: bool,
+}
+
+impl Slice {
+    /// The id of the entry that was met last, if more may lie behind it.
+    pub fn last(&self) -> Option<RecordId> {
+        let last = self.pairs.last().and_then(|(key, _)| keys::id_at_end(key));
+        last.filter(|_| self.more)
+    }
+}
+
 impl Store {
     /// Looks at the entries with ids below `below` (all of the module for `None`), from the
     /// highest down, at most `most`, until `look` breaks off. Values that cannot be read are
@@ -54,11 +69,29 @@ impl Store {
         most: usize,
         look: &mut dyn FnMut(RecordId, Sight<'_>) -> ControlFlow<()>,
     ) -> Result<Walked, StoreError> {
-        let end = below.map_or(Included(LAST_ID), Excluded);
-        let range = records(module, Included(FIRST_ID), end);
+        let slice = self.slice(module, below, true, most)?;
+        Ok(match self.look_at(&slice, look) {
+            ControlFlow::Break(()) => Walked::Stopped,
+            ControlFlow::Continue(()) => slice.last().map_or(Walked::End, Walked::Through),
+        })
+    }
+
+    /// Reads the entries beyond an id (from the end of the module for `None`), at most `most`.
+    pub fn slice(
+        &self,
+        module: &ModuleName,
+        beyond: Option<RecordId>,
+        descending: bool,
+        most: usize,
+    ) -> Result<Slice, StoreError> {
+        let range = match descending {
+            true => (Included(FIRST_ID), beyond.map_or(Included(LAST_ID), Excluded)),
+            false => (beyond.map_or(Included(FIRST_ID), Excluded), Included(LAST_ID)),
+        };
+        let range = records(module, range.0, range.1);
         let pairs = self.run("look through records", |db| {
             let mut pairs: Vec<(IVec, IVec)> = Vec::with_capacity(most);
-            for step in Past::new(db, range, false) {
+            for step in Past::new(db, range, !descending) {
                 match step? {
                     Step::Pair(key, value) => pairs.push((key, value)),
                     Step::Gap(gap) => self.found_damage(&gap),
@@ -69,20 +102,26 @@ impl Store {
             }
             Ok(pairs)
         })?;
+        let more = pairs.len() >= most;
+        Ok(Slice { pairs, more })
+    }
+
+    /// Looks at the entries of a slice, in the order in which they were met, until `look` breaks
+    /// off.
+    pub fn look_at(
+        &self,
+        slice: &Slice,
+        look: &mut dyn FnMut(RecordId, Sight<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         let mut unpacker = self.unpacker();
         // Looked at out here: what panics in somebody else's code says nothing about the store.
-        for (key, value) in &pairs {
+        for (key, value) in &slice.pairs {
             let Some(id) = keys::id_at_end(key) else { continue };
             match unpacker.look(key, value) {
-                Ok((_, sight)) => {
-                    if look(id, sight).is_break() {
-                        return Ok(Walked::Stopped);
-                    }
-                }
+                Ok((_, sight)) => look(id, sight)?,
                 Err(damage) => self.pass_over(key, damage),
             }
         }
-        let last = pairs.last().and_then(|(key, _)| keys::id_at_end(key));
-        Ok(last.filter(|_| pairs.len() >= most).map_or(Walked::End, Walked::Through))
+        ControlFlow::Continue(())
     }
 }

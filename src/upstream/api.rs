@@ -27,8 +27,13 @@ impl Api {
 
     /// `{origin}/crm/{version}/{path}`.
     pub(super) fn url(&self, path: &str, query: &Query) -> String {
+        self.root_url(&format!("crm/{}/{path}", self.version.as_str()), query)
+    }
+
+    /// `{origin}/{path}`.
+    pub(super) fn root_url(&self, path: &str, query: &Query) -> String {
         let question = if query.0.is_empty() { "" } else { "?" };
-        format!("{}/crm/{}/{path}{question}{}", self.origin, self.version.as_str(), query.0)
+        format!("{}/{path}{question}{}", self.origin, query.0)
     }
 
     /// A request with our token.
@@ -55,8 +60,19 @@ impl Query {
         self
     }
 
+    /// The text, without the question mark.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     pub(super) fn with_list<T: std::fmt::Display>(self, key: &str, values: &[T]) -> Query {
         let values: Vec<String> = values.iter().map(T::to_string).collect();
         self.with(key, values.join(","))
+    }
+}
+
+impl std::fmt::Display for Query {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
     }
 }

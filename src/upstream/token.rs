@@ -175,6 +175,8 @@ mod tests {
             client_id: "1000.ID".into(),
             client_secret: Secret::new("s&c=ret".into()),
             refresh_token: None,
+            platform_secret: None,
+            zapikey: None,
         };
         let accounts = Origin::parse("https://accounts.zoho.eu").unwrap();
         let request = refresh(&accounts, &credentials, &Secret::new("1000.r".into()));

@@ -3,6 +3,7 @@
 //! A [`Transport`] does no more than carry. It decides nothing about retries, reads no status and
 //! follows no redirect; it bounds what a reply may cost and says in one enum what went wrong.
 
+pub mod call;
 mod names;
 
 use std::fmt;
@@ -66,6 +67,13 @@ pub enum Body {
     Json(Secret),
     /// `application/x-www-form-urlencoded`; secret, since it carries credentials.
     Form(Secret),
+    /// A form, and the `HASH` that proves it to be ours (facts §6).
+    Signed {
+        /// The form.
+        form: Secret,
+        /// The header.
+        hash: String,
+    },
 }
 
 /// One reply of upstream.
@@ -286,6 +294,10 @@ fn send_body(
         Body::Json(text) => builder.content_type("application/json").send(text.reveal()),
         Body::Form(text) => {
             builder.content_type("application/x-www-form-urlencoded").send(text.reveal())
+        }
+        Body::Signed { form, hash } => {
+            let builder = builder.header("HASH", hash);
+            builder.content_type("application/x-www-form-urlencoded").send(form.reveal())
         }
     }
 }

@@ -8,10 +8,13 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::sim::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN};
+use crate::sim::{CLIENT_ID, CLIENT_SECRET, PLATFORM_SECRET, REFRESH_TOKEN, ZAPIKEY};
 
 /// The path at which the agent receives callbacks.
 pub(crate) const CALLBACK_PATH: &str = "/callback/4f1c9a";
+
+/// The path at which the agent hears of its extension.
+pub(crate) const PLATFORM_PATH: &str = "/platform/7d01";
 
 /// What the configuration says beside addresses and paths.
 pub(crate) struct Wishes<'a> {
@@ -27,6 +30,12 @@ pub(crate) struct Wishes<'a> {
     pub(crate) socket: bool,
     /// Fields that each module is searched by.
     pub(crate) index: &'a [&'a str],
+    /// The organization of Zoho Books whose invoices are mirrored, if any.
+    pub(crate) books: Option<&'a str>,
+    /// Whether the platform tells of an extension.
+    pub(crate) platform: bool,
+    /// Functions that can be called.
+    pub(crate) functions: &'a [&'a str],
 }
 
 /// A directory for an agent, and its addresses.
@@ -76,6 +85,8 @@ impl Home {
     pub(crate) fn furnish(&self, origin: &str, wishes: &Wishes<'_>) -> io::Result<()> {
         let credentials = serde_json::json!({
             "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET, "refresh_token": REFRESH_TOKEN,
+            "platform_secret": PLATFORM_SECRET,
+            "zapikey": ZAPIKEY,
         });
         let path = self.directory.join("credentials.json");
         write_private(&path, &format!("{credentials:#}\n"))?;
@@ -112,11 +123,26 @@ impl Home {
             wishes.catch_up_every,
             wishes.credits_per_day,
         );
+        if let Some(organization) = wishes.books {
+            text.push_str(&format!(
+                "[books]\norganization_id = \"{organization}\"\nentities = [\"invoice\"]\n\
+                 calls_per_day = 10000\n"
+            ));
+        }
+        if wishes.platform {
+            text.push_str(&format!(
+                "[platform]\nnotify_url = \"https://kiosk.example.com{PLATFORM_PATH}\"\n\
+                 desk = \"{origin}\"\n"
+            ));
+        }
         for module in wishes.modules {
             text.push_str(&format!(
                 "[[module]]\nname = \"{module}\"\nindex = {:?}\n",
                 wishes.index
             ));
+        }
+        for function in wishes.functions {
+            text.push_str(&format!("[[function]]\nname = \"{function}\"\n"));
         }
         fs::write(self.configuration(), text)
     }

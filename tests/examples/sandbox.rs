@@ -26,7 +26,7 @@ mod invitation;
 mod story;
 
 use home::{Home, Wishes};
-use sim::{Loopback, Manners, RealClock, Upstream};
+use sim::{Loopback, Manners, ORGANIZATION, RealClock, Upstream};
 use story::Story;
 
 const HELP: &str = "\
@@ -46,6 +46,10 @@ Ctrl-C ends it. RUST_LOG=debug shows more of the agent's log, on stderr.
 
 /// The modules of `sim::data::plausible`.
 const MODULES: [&str; 3] = ["Leads", "Contacts", "Deals"];
+/// Invoices in Zoho Books: each is fetched by a call of its own, and calls are paced.
+const INVOICES: usize = 5;
+/// A function that says what it was given.
+const FUNCTION: &str = "kiosk_checkin";
 /// Short enough for a person to see a renewal.
 const LIFETIME: &str = "5m";
 const CATCH_UP_EVERY: &str = "5m";
@@ -86,6 +90,9 @@ fn run(options: &Options) -> Result<(), Failure> {
     let broken = |error: io::Error| Failure::failed(format!("the sandbox has no home: {error}"));
     let upstream = Arc::new(Mutex::new(Upstream::new(Arc::new(RealClock))));
     sim::data::plausible(&mut home::lock(&upstream), options.seed, options.records);
+    sim::data::invoices(&mut home::lock(&upstream), INVOICES);
+    home::lock(&upstream).desk.context = Some(invitation::CONTEXT.to_owned());
+    home::lock(&upstream).functions.add(FUNCTION);
     let loopback = Loopback::start(Arc::clone(&upstream));
     let name = format!("crmirror-sandbox-{}-{:08x}", std::process::id(), fastrand::u32(..));
     let directory = options.keep.clone().unwrap_or_else(|| std::env::temp_dir().join(name));
@@ -99,6 +106,9 @@ fn run(options: &Options) -> Result<(), Failure> {
         credits_per_day: CREDITS_PER_DAY,
         socket: false,
         index: &[],
+        books: Some(ORGANIZATION),
+        platform: true,
+        functions: &[FUNCTION],
     };
     home.furnish(&loopback.origin(), &wishes).map_err(broken)?;
     let config = Config::load(&home.configuration())?;

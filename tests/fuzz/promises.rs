@@ -9,13 +9,16 @@ use std::time::Duration;
 use crmirror::mirror::callback::{Known, Notification};
 use crmirror::mirror::criteria::{Criteria, terms_of_record};
 use crmirror::mirror::origin::Origin;
+use crmirror::mirror::platform::{Event, Payload, proof};
 use crmirror::mirror::record::{ChannelId, ModuleName, Record};
 use crmirror::mirror::time::UpstreamTime;
 use crmirror::secret::Secret;
 use crmirror::server::gate::chunks::Chunks;
 use crmirror::server::gate::request::{BODY_LIMIT, HEAD_LIMIT, head_end, parse_head};
 use crmirror::store::examine_pair;
+use crmirror::upstream::functions::{self, Pass};
 use crmirror::upstream::transport::Reply;
+use crmirror::upstream::transport::call::Answered;
 use crmirror::upstream::verdict::judge;
 use crmirror::upstream::{channels, metadata, records, token};
 
@@ -51,6 +54,22 @@ pub fn callback(body: &[u8]) {
             let _ = notification.fingerprint();
         }
         Err(refusal) => assert!(!refusal.to_string().is_empty()),
+    }
+    of_platform(body);
+}
+
+/// The same bytes as a callback of the platform: nobody's guess of a hash proves it, and what is
+/// read can be proved.
+fn of_platform(body: &[u8]) {
+    let secret = Secret::new("the manifest's".into());
+    assert_eq!(proof::form(&secret, body, &"0".repeat(64)), None);
+    match (Payload::parse(body), std::str::from_utf8(body)) {
+        (Ok(payload), Ok(text)) => {
+            assert!(Event::parse(payload.event.as_str()).is_some());
+            assert!(proof::form(&secret, body, &proof::hash(&secret, text)).is_some());
+        }
+        (Ok(_), Err(_)) => panic!("JSON is UTF-8"),
+        (Err(why), _) => assert!(!why.is_empty()),
     }
 }
 
@@ -151,6 +170,7 @@ pub fn reply(bytes: &[u8]) {
     let Some((status, body)) = bytes.split_first_chunk() else { return };
     let status = u16::from_be_bytes(*status);
     let reply = Reply { status, date: None, retry_after: None, body: body.to_vec() };
+    function(&reply);
     let now = UpstreamTime::from_unix(1_800_000_000);
     let _ = channels::parse_grant(&reply, now);
     let _ = channels::parse_close(&reply);
@@ -173,4 +193,20 @@ pub fn reply(bytes: &[u8]) {
     let _ = records::parse_count(verdict);
     let _ = channels::parse_rows(verdict);
     let _ = metadata::parse_fields(verdict);
+}
+
+/// What a function answered. What is kept of it is bounded, and does not hold the key.
+fn function(reply: &Reply) {
+    let key = "zapikey+1";
+    let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
+    let answered = Answered { reply: reply.clone(), headers };
+    match functions::parse(&answered, &Pass::Key(Secret::new(key.to_owned()))) {
+        Ok(answer) => {
+            let kept = answer.to_json();
+            assert!(kept.len() < 1 << 20 && !kept.contains(key), "{kept}");
+        }
+        Err((setback, _)) => {
+            assert!(setback.why().len() < 2_000 && !setback.why().contains(key), "{setback:?}");
+        }
+    }
 }

@@ -21,7 +21,9 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::scratch::Scratch;
-use crate::sim::{CLIENT_ID, CLIENT_SECRET, Loopback, REFRESH_TOKEN, RealClock, Upstream, http};
+use crate::sim::{
+    CLIENT_ID, CLIENT_SECRET, Loopback, REFRESH_TOKEN, RealClock, Upstream, ZAPIKEY, http,
+};
 
 pub(crate) use looks::{Fields, fields, rows};
 
@@ -45,6 +47,9 @@ pub(crate) struct Place {
     upstream: Arc<Mutex<Upstream>>,
     config: BTreeMap<String, BTreeMap<String, String>>,
     modules: Vec<(String, String)>,
+    /// What else the configuration has.
+    further: String,
+    functions: Vec<(String, String)>,
     own_token: Mutex<String>,
     /// What readers show at the local interface.
     reader_token: Option<String>,
@@ -88,6 +93,8 @@ impl Place {
             upstream,
             config: BTreeMap::new(),
             modules: vec![("Leads".to_owned(), String::new())],
+            further: String::new(),
+            functions: Vec::new(),
             own_token: Mutex::default(),
             reader_token: None,
             printed: Arc::default(),
@@ -146,9 +153,32 @@ impl Place {
         self
     }
 
+    /// Names the functions to call, each with how, and puts the key into the credentials. They are
+    /// there upstream.
+    pub(crate) fn functions(&mut self, functions: &[(&str, &str)]) -> &mut Place {
+        let owned = |&(name, auth): &(&str, &str)| (name.to_owned(), auth.to_owned());
+        self.functions = functions.iter().map(owned).collect();
+        for (name, _) in functions {
+            self.upstream().functions.add(name);
+        }
+        let credentials = credentials(CLIENT_SECRET, Some(REFRESH_TOKEN));
+        self.write_credentials(&credentials.replacen(
+            '{',
+            &format!("{{\"zapikey\":\"{ZAPIKEY}\","),
+            1,
+        ));
+        self
+    }
+
     /// Sets `RUST_LOG` of what is started from now on.
     pub(crate) fn verbosity(&mut self, wanted: &str) -> &mut Place {
         self.verbosity = Some(wanted.to_owned());
+        self
+    }
+
+    /// Ends the configuration with these lines.
+    pub(crate) fn further(&mut self, lines: &str) -> &mut Place {
+        self.further = lines.to_owned();
         self
     }
 
@@ -207,6 +237,10 @@ impl Place {
         }
         for (name, lines) in &self.modules {
             text.push_str(&format!("[[module]]\nname = \"{name}\"\n{lines}\n"));
+        }
+        text.push_str(&self.further);
+        for (name, auth) in &self.functions {
+            text.push_str(&format!("[[function]]\nname = \"{name}\"\nauth = \"{auth}\"\n"));
         }
         let path = self.path("crmirror.toml");
         std::fs::write(&path, text).unwrap();

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crmirror::config::{Config, Operation};
+use crmirror::mirror::outbox::Auth;
 use crmirror::mirror::record::ChannelId;
 use crmirror::mirror::version::ApiVersion;
 
@@ -50,6 +51,13 @@ operations = ["create", "edit", "delete"]
 fields = ["Last_Name", "Email"]
 index = ["Email"]
 whole_records = false
+[[function]]
+name = "kiosk_checkin"
+auth = "oauth"
+[outbox]
+calls_per_day = 2500
+max_age = "7d"
+kept = "7d"
 "#;
 
 pub(crate) fn load(text: &str) -> Config {
@@ -100,6 +108,10 @@ fn the_full_example_is_read() {
     assert_eq!(fields, ["Last_Name", "Email"]);
     assert_eq!(module.index.iter().map(|field| field.as_str()).collect::<Vec<_>>(), ["Email"]);
     assert!(!module.whole_records);
+    assert_eq!(config.functions.len(), 1);
+    assert_eq!(config.functions[0].name.as_str(), "kiosk_checkin");
+    assert_eq!(config.functions[0].auth, Auth::OAuth);
+    assert_eq!(config.outbox.calls_per_day, 2500);
     assert_eq!(config.warnings, []);
 }
 
@@ -108,6 +120,7 @@ fn what_is_left_out_is_what_the_full_example_says() {
     let least = load(LEAST);
     let full = load(FULL);
     assert_eq!(least.channel, None, "pull-only");
+    assert_eq!((least.functions, least.outbox), (Vec::new(), full.outbox));
     assert_eq!(least.upstream.accounts, full.upstream.accounts);
     assert_eq!(least.upstream.api, None);
     assert_eq!(least.upstream.api_default, full.upstream.api_default);

@@ -2,7 +2,8 @@
 //!
 //! - `world` upstream, the post, a device with a real store, and time, from one seed · `agent` the
 //!   heart, store and reception · `device` its clocks · `people` what happens upstream.
-//! - `story` random stories in three forms: every road open, callbacks only, catch-up only.
+//! - `story` random stories in four forms: every road open, callbacks only, catch-up only, and with
+//!   Books beside CRM.
 //! - `plot` stories in a line each, for what once went wrong · `cost` what it costs upstream ·
 //!   `clocks` what a wrong clock changes: nothing.
 //!
@@ -27,6 +28,11 @@
 //! - modified records read by page number, while rows move: P
 //! - a first listing of several pages taken for whole: P
 //! - ids behind the 2,000th not compared: P
+//!
+//! Of Books, all caught by its own form: a list of several pages believed after one pass, an order
+//! or a filter believed that is not kept, what its list does not show not doubted, an equal stamp
+//! trusted, the watermark moved to the end of a scan, a page read before what the last one left in
+//! doubt was fetched.
 
 mod agent;
 mod clocks;
@@ -53,4 +59,9 @@ fn by_callbacks_alone() {
 #[test]
 fn by_catch_up_alone() {
     seeds(100).for_each(|seed| tell(Form::CatchUp, seed));
+}
+
+#[test]
+fn with_books_beside() {
+    seeds(100).for_each(|seed| tell(Form::Books, seed));
 }

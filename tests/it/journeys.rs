@@ -12,19 +12,23 @@
 //! - `metadata`: modules, fields, organisation, user, and tokens. `sdk`: Zoho's own clients.
 //! - `freshness`: how old what is read may be.
 //! - `openapi`: every operation as it is described.
+//! - `outbox`: calls to functions, through outages and kills.
 //! - `feed`: what changed, and what changes next. `live`: many who live on it.
 //! - `explain`: how a record came here. `export`: for other programs. `seed`: for another device.
 //! - `front_door`: proxies and certificates. `readers`: tokens, sockets, pages, deaf readers.
 //! - `doctor`: what is said of each fault, and what to do. `bundle`: what may be sent to others.
 //! - `install`: placed and removed, in a directory of its own. `update`: a binary is replaced.
 //! - `priority`: readers come behind callbacks.
+//! - `platform`: what Zoho's platform tells of our extension, and its removal.
 //! - `page`, `scrape`: the status page and the metrics, as they leave the daemon.
 //! - `secrets`: what is never printed. `ending`: SIGTERM. `full_disk`: while all of it goes on.
 //! - `wrong_clock`: decades off at the start, and jumps.
+//! - `books`: a second upstream, with its own shape, limits and troubles.
 //! - `indexes`: named, built, removed. `secrets`: what is never printed. `ending`: SIGTERM.
-//! - `full_disk`: while all of it goes on.
+//! - `full_disk`: while all of it goes on. `webhooks`: those of Zoho Books.
 
 mod accepted;
+mod books;
 mod bootstrap;
 mod bundle;
 mod channel;
@@ -48,8 +52,10 @@ mod main_road;
 mod metadata;
 mod no_reads;
 mod openapi;
+mod outbox;
 mod page;
 mod paging;
+mod platform;
 mod priority;
 mod readers;
 mod reads;
@@ -66,6 +72,7 @@ mod trouble;
 mod update;
 mod verbatim;
 mod versions;
+mod webhooks;
 mod wrong_clock;
 mod wrong_reads;
 

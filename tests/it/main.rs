@@ -1,7 +1,7 @@
 //! The tests, as one program.
 //!
-//! `config`, `config_books`, `wrong_config`, `credentials` what a person writes, and what is said
-//! when it is wrong
+//! `config`, `config_books`, `config_platform`, `wrong_config`, `credentials` what a person writes,
+//! and what is said when it is wrong
 //! · `criteria` the search language · `store`, `store_open` the store against a model, and from
 //! whatever lies on the disk · `store_heal`, `small_disk` damaged, oversized and full · `fsync`,
 //! `recorder`, `power` what the kernel was asked to bring to the disk, and what a power cut leaves
@@ -15,7 +15,8 @@
 //! wrote · `store_seed` what another device did, whole or not ·
 //! `store_index` that indexes find what a look at everything finds, `terms` why they can ·
 //! `store_documents` long texts · `package` the Debian package · `reads` the local interface in the
-//! same process, where days go by at once.
+//! same process, where days go by at once · `outbox` that calls to functions arrive, `store_outbox`
+//! where they lie meanwhile.
 
 // A test that cannot go on is to panic; clippy knows that of test functions, not of their helpers.
 #![allow(clippy::unwrap_used)]
@@ -25,6 +26,7 @@ mod any_bytes;
 mod attack;
 mod config;
 mod config_books;
+mod config_platform;
 mod converge;
 mod credentials;
 mod criteria;
@@ -32,6 +34,7 @@ mod directory;
 mod fsync;
 mod gate;
 mod journeys;
+mod outbox;
 mod package;
 mod power;
 mod readme;
@@ -47,6 +50,7 @@ mod store_heal;
 mod store_index;
 mod store_kept;
 mod store_open;
+mod store_outbox;
 mod store_packed;
 mod store_seed;
 mod systemd;

@@ -11,9 +11,12 @@ use crmirror::cli::args;
 use crmirror::clock::DeviceClock;
 use crmirror::config::Config;
 use crmirror::error::Exit;
+use crmirror::mirror::books::entity::Entity;
+use crmirror::mirror::outbox::FunctionName;
 use crmirror::mirror::record::ModuleName;
 use crmirror::server::asked::{Asked, Peer};
 use crmirror::server::board::Board;
+use crmirror::server::books::BooksMirrored;
 use crmirror::server::local::Local;
 use crmirror::store::Store;
 
@@ -90,8 +93,8 @@ fn shell_words(line: &str) -> Vec<String> {
     words
 }
 
-/// A request: its method, its target, its headers.
-type Request = (&'static str, String, Vec<(String, String)>);
+/// A request: its method, its target, its headers, its body.
+type Request = (&'static str, String, Vec<(String, String)>, Vec<u8>);
 
 /// The statuses of the replies that a local interface gives, whose mirror has the modules of the
 /// examples and no record.
@@ -103,12 +106,16 @@ fn answers(requests: &[Request]) -> Vec<u16> {
     let board = Arc::new(Board::default());
     let clock = Arc::new(DeviceClock);
     let local = Local::new(modules.to_vec(), Vec::new(), store, board, bell, clock);
-    let ask = |(method, target, headers): &Request| {
+    let entities = vec![Entity::parse("invoice").unwrap()];
+    let local = local.with_books(BooksMirrored { organization: "10234695".into(), entities });
+    let local = local.telling_of_platform();
+    let local = local.calling(vec![FunctionName::parse("kiosk_checkin").unwrap()]);
+    let ask = |(method, target, headers, body): &Request| {
         let asked = Asked {
             method: (*method).to_owned(),
             target: target.clone(),
             headers: headers.clone(),
-            body: Vec::new(),
+            body: body.clone(),
             peer: Peer::Unix,
             secure: false,
         };
@@ -177,7 +184,8 @@ fn its_requests_are_answered() {
         let header = option("-H").map(|header| header.split_once(": ").unwrap());
         let header = header.map(|(name, value)| (name.to_lowercase(), value.to_owned()));
         let method = if option("-X") == Some("POST") { "POST" } else { "GET" };
-        requests.push((method, url.to_owned(), header.into_iter().collect()));
+        let body = option("-d").unwrap_or_default().as_bytes().to_vec();
+        requests.push((method, url.to_owned(), header.into_iter().collect(), body));
         lines.push(line);
     }
     assert!(lines.len() >= 5, "only {} requests were found", lines.len());
@@ -193,7 +201,7 @@ fn its_list_of_the_local_interface_is_true() {
         let (method, path) = marked(&row[0])[0].split_once(' ').unwrap();
         let path = path.replace("{Module}", "Leads").replace("{id}", "7");
         let method = if method == "POST" { "POST" } else { "GET" };
-        (method, path, Vec::new())
+        (method, path, Vec::new(), Vec::new())
     };
     let requests: Vec<_> = rows.iter().map(request).collect();
     for (row, status) in rows.iter().zip(answers(&requests)) {
@@ -225,7 +233,7 @@ fn its_list_of_keys_is_complete() {
     let sections = allowed("nothing = 1\n", "allowed are ");
     let mut known = BTreeSet::new();
     for section in sections.into_iter().chain(["books.webhook".to_owned()]) {
-        let header = if ["module", "books.webhook"].contains(&section.as_str()) {
+        let header = if ["module", "function", "books.webhook"].contains(&section.as_str()) {
             format!("[[{section}]]")
         } else {
             format!("[{section}]")
@@ -261,10 +269,13 @@ fn its_defaults_are_the_programs() {
                     "[[books.webhook]]",
                     "name = \"a\"\nentity = \"bill\"\nnotify_url = \"https://a.example/c\"\n",
                 ),
+                ("[platform]", "notify_url = \"https://a.example/d\"\n"),
                 ("[callbacks]", ""),
                 ("[local]", ""),
                 ("[store]", ""),
                 ("[catch_up]", ""),
+                ("[outbox]", ""),
+                ("[[function]]", "name = \"a\"\n"),
                 ("[[module]]", "name = \"Leads\"\n"),
             ] {
                 let ours = header.trim_matches(['[', ']']) == section;

@@ -319,3 +319,30 @@ fn a_search_says_how_it_found_what_it_found() {
     assert_eq!(ids(&desk.get("/search?criteria=(id:equals:2)")), [2]);
     assert_eq!(body(&desk.get("/actions/count?criteria=(id:equals:9)")), json!({"count": 0}));
 }
+
+#[test]
+fn two_who_look_through_a_large_module_find_what_one_finds() {
+    let desk = Desk::new();
+    // A third of them lies far from the others; enough for the second to set out.
+    let all: Vec<u64> = (1..=4_000).chain((1..=2_000).map(|id| id << 40)).collect();
+    for some in all.chunks(2_000) {
+        desk.write(some.iter().copied().map(live));
+    }
+    let gone = |id| (id, Entry::Tombstone { gone: LONG_AGO });
+    desk.write((1..=4_000).filter(|id| id % 5 == 0).map(gone));
+    let left: Vec<u64> = all.into_iter().filter(|id| *id > 4_000 || id % 5 != 0).collect();
+    let downwards: Vec<u64> = left.iter().rev().copied().collect();
+    for turn in 0..20 {
+        let count = &body(&desk.get("/actions/count?word=lead"))["count"];
+        assert_eq!(*count, left.len(), "turn {turn}");
+        for (order, rows) in [("asc", &left), ("desc", &downwards)] {
+            let found = ids(&desk.get(&format!("/search?word=lead&page=10&sort_order={order}")));
+            assert_eq!(found, rows[1_800..2_000], "{order}, turn {turn}");
+        }
+        for id in [7, 1 << 40, 2_000 << 40] {
+            let question = format!("/search?criteria=(Last_Name:equals:Lead%20{id})");
+            assert_eq!(ids(&desk.get(&question)), [id], "turn {turn}");
+        }
+        assert_eq!(desk.get("/search?word=nobody").status(), 204);
+    }
+}

@@ -348,7 +348,9 @@ fn fsck_counts_what_is_good_and_repairs_the_rest() {
     let found = examine(scratch.path(), false).unwrap();
     assert!(found.is_good(), "{found:?}");
     let goods: Vec<_> = found.kinds.iter().map(|kind| kind.good).collect();
-    assert_eq!(goods, [RECORDS, RECORDS / TOGETHER, WAITING, 1, 0, 2, 1, 0, 0, 0, 0, 0, 1]);
+    let others = [0, 1, 0, 2, 0, 1, 0, 0, 0, 0, 0, 1];
+    assert_eq!(goods[..3], [RECORDS, RECORDS / TOGETHER, WAITING]);
+    assert_eq!(goods[3..], others);
     harm_record(&scratch, 1_599);
     let found = examine(scratch.path(), false).unwrap();
     assert!(!found.is_good() && found.kinds[0].gaps == 1, "{found:?}");

@@ -177,7 +177,7 @@ fn they_go_along_into_every_new_store() {
     let scratch = Scratch::new("carried");
     let (first, second) = (scratch.path().join("first"), scratch.path().join("second"));
     let model = filled(&first);
-    let shape = Shape { fields: None, whole_records: false };
+    let shape = Shape { organization: None, fields: None, whole_records: false };
     let terms = Terms {
         accounts: "https://accounts.zoho.com".to_owned(),
         api_version: "v2".to_owned(),

@@ -61,7 +61,7 @@ fn commit(name: &str, writes: Vec<Write>) -> Commit {
 }
 
 fn terms(modules: &[&str]) -> Terms {
-    let shape = Shape { fields: None, whole_records: false };
+    let shape = Shape { fields: None, whole_records: false, organization: None };
     Terms {
         accounts: "https://accounts.zoho.com".to_owned(),
         api_version: "v2".to_owned(),

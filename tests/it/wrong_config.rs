@@ -27,8 +27,8 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     // Keys and sections.
     (
         "[upstrem]",
-        ":4: upstrem: unknown section; allowed are upstream, channel, books, callbacks, local, \
-         store, catch_up, module; did you mean 'upstream'?",
+        ":4: upstrem: unknown section; allowed are upstream, channel, books, platform, callbacks, \
+         local, store, catch_up, module, function, outbox; did you mean 'upstream'?",
     ),
     (
         "[local]\nlissten = \"127.0.0.1:1\"",
@@ -43,6 +43,33 @@ const WRONG_VALUES: &[(&str, &str)] = &[
     ("channel = true", ":4: channel: write it as a section: [channel], once"),
     ("[[store]]\npath = \"/x\"", ":4: store: write it as a section: [store], once"),
     ("[store]\npath = 7", ":5: store.path: write a text in quotes, not a number"),
+    // Functions and the outbox.
+    (
+        "[[function]]\nauth = \"oauth\"",
+        ":4: function.name: missing; write the API name of a function, such as name = \
+         \"kiosk_checkin\"",
+    ),
+    (
+        "[[function]]\nname = \"a/b\"",
+        ":5: function.name: 'a/b' is no name: an API name has letters, digits and '_', a letter \
+         first, and at most 100",
+    ),
+    (
+        "[[function]]\nname = \"a\"\nauth = \"key\"",
+        ":6: function.auth: 'key' is no way to prove who we are; write apikey or oauth",
+    ),
+    (
+        "[[function]]\nname = \"a\"\n[[function]]\nname = \"a\"",
+        ":7: function.name: 'a' is there twice; leave one out",
+    ),
+    (
+        "[[function]]\nname = \"a\"\n[outbox]\ncalls_per_day = 0",
+        ":7: outbox.calls_per_day: write a whole number from 1 to 10000000, not 0",
+    ),
+    (
+        "[[function]]\nname = \"a\"\n[outbox]\nmax_age = \"long\"",
+        ":7: outbox.max_age: 'long' is not a duration; write for example 30s, 15m, 24h or 7d",
+    ),
     // The store and the local interface.
     (
         "[store]\npath = \"var/lib\"",

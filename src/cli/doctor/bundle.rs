@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 
 use super::finding::{Finding, kernel_text};
 use crate::clock::{Clock, DeviceClock};
-use crate::config::{Books, Channel, Config, Module, Webhook};
+use crate::config::{Books, Channel, Config, Function, Module, Outbox, Platform, Webhook};
 use crate::credentials::Credentials;
 use crate::error::Failure;
+use crate::identity::context::ContextFile;
 use crate::identity::{Identity, login_fingerprint};
 use crate::mirror::record::FieldName;
 use crate::reader_token;
@@ -65,11 +66,14 @@ fn configuration(config: &Config) -> Value {
         upstream,
         channel: _,
         books,
+        platform,
         callbacks,
         local,
         store,
         catch_up,
         modules,
+        functions,
+        outbox,
         warnings: _,
     } = config;
     let origin = |origin: &_| format!("{origin}");
@@ -82,18 +86,7 @@ fn configuration(config: &Config) -> Value {
             "related_actions": channel.related_actions,
         })
     };
-    let module = |module: &Module| {
-        let operations: Vec<&str> = module.operations.iter().map(|each| each.as_str()).collect();
-        let names = |all: &Vec<FieldName>| all.iter().map(FieldName::to_string).collect::<Vec<_>>();
-        json!({
-            "name": module.name,
-            "operations": operations,
-            "fields": module.fields.as_ref().map(names),
-            "index": names(&module.index),
-            "whole_records": module.whole_records,
-            "refresh_every_seconds": module.refresh_every.map(|every| every.as_secs()),
-        })
-    };
+    let function = |called: &Function| json!({ "name": called.name, "auth": called.auth.as_str() });
     let tls = callbacks.tls.as_ref();
     json!({
         "upstream": {
@@ -124,8 +117,43 @@ fn configuration(config: &Config) -> Value {
             "sweep_every_seconds": catch_up.sweep_every.as_secs(),
             "credits_per_day": catch_up.credits_per_day,
         },
-        "modules": modules.iter().map(module).collect::<Vec<_>>(),
+        "modules": modules.iter().map(of_module).collect::<Vec<_>>(),
         "books": books.as_ref().map(of_books),
+        "functions": functions.iter().map(function).collect::<Vec<_>>(),
+        "outbox": limits(outbox),
+        "platform": platform.as_ref().map(of_platform),
+    })
+}
+
+fn of_module(module: &Module) -> Value {
+    let operations: Vec<&str> = module.operations.iter().map(|each| each.as_str()).collect();
+    let names = |all: &Vec<FieldName>| all.iter().map(FieldName::to_string).collect::<Vec<_>>();
+    json!({
+        "name": module.name,
+        "operations": operations,
+        "fields": module.fields.as_ref().map(names),
+        "index": names(&module.index),
+        "whole_records": module.whole_records,
+        "refresh_every_seconds": module.refresh_every.map(|every| every.as_secs()),
+    })
+}
+
+/// The limits of the outbox.
+fn limits(outbox: &Outbox) -> Value {
+    json!({
+        "calls_per_day": outbox.calls_per_day,
+        "max_age_seconds": outbox.max_age.as_secs(),
+        "kept_seconds": outbox.kept.as_secs(),
+    })
+}
+
+fn of_platform(platform: &Platform) -> Value {
+    json!({
+        "notify_url": format!("{}/…", platform.notify_url.origin()),
+        "verify": platform.verify.as_str(),
+        "on_uninstall": platform.on_uninstall.as_str(),
+        "org_id": platform.org_id,
+        "desk": platform.desk.as_ref().map(|desk| desk.to_string()),
     })
 }
 
@@ -139,11 +167,11 @@ fn of_books(books: &Books) -> Value {
         })
     };
     json!({
-        "organization_id": books.organization_id,
-        "calls_per_day": books.calls_per_day,
-        "entities": books.entities.iter().map(|entity| entity.singular()).collect::<Vec<_>>(),
-        "webhooks": books.webhooks.iter().map(webhook).collect::<Vec<_>>(),
-    })
+    "organization_id": books.organization_id,
+    "calls_per_day": books.calls_per_day,
+    "entities": books.entities.iter().map(|entity| entity.singular()).collect::<Vec<_>>(),
+    "webhooks": books.webhooks.iter().map(webhook).collect::<Vec<_>>(),
+        })
 }
 
 /// Every secret that this device knows, as far as its files can be read.
@@ -151,22 +179,32 @@ fn secrets(config: &Config) -> Vec<Secret> {
     let mut secrets = Vec::new();
     let webhooks = config.books.iter().flat_map(|books| &books.webhooks);
     let announced = webhooks.map(|webhook| &webhook.notify_url);
+    let announced = announced.chain(config.platform.iter().map(|platform| &platform.notify_url));
     for url in config.channel.iter().map(|channel| &channel.notify_url).chain(announced) {
         secrets.extend([url.secret_part(), url.path()].map(|text| Secret::new(text.to_owned())));
     }
     let token = config.local.token_file.as_deref().and_then(|file| reader_token::load(file).ok());
     secrets.extend(token.map(|(token, _)| token));
     let identity = Identity::open(&config.store).ok();
+    let context = ContextFile::of(&config.store).load().ok().flatten();
+    secrets.extend(context.map(|context| context.security_context));
     if let Some(channel) = identity.as_ref().and_then(Identity::channel) {
         secrets.extend(channel.tokens.iter().map(|kept| kept.token.clone()));
+    }
+    if let Some(books) = identity.as_ref().map(Identity::books) {
+        let webhooks = books.webhooks().values();
+        secrets.extend(
+            webhooks.flat_map(|webhook| webhook.secrets.iter().map(|kept| kept.secret.clone())),
+        );
     }
     if let Ok((credentials, _)) = Credentials::load(&config.upstream.credentials) {
         let login = credentials.refresh_token.as_ref().map(login_fingerprint);
         let access = identity.as_ref().zip(login).and_then(|(all, login)| all.access(&login));
         secrets.extend(access.map(|access| access.token.clone()));
-        secrets.extend(
-            [Some(credentials.client_secret), credentials.refresh_token].into_iter().flatten(),
-        );
+        let Credentials { client_secret, refresh_token, platform_secret, zapikey, .. } =
+            credentials;
+        let others = [refresh_token, platform_secret, zapikey].into_iter().flatten();
+        secrets.extend(others.chain([client_secret]));
     }
     secrets.retain(|secret| secret.reveal().len() >= SHORTEST);
     secrets

@@ -48,10 +48,14 @@ pub(super) fn configuration(path: &Path, config: &Config) -> Vec<Finding> {
 }
 
 /// The credentials file.
-pub(super) fn credentials(file: &Path) -> (Vec<Finding>, Option<Credentials>) {
+pub(super) fn credentials(config: &Config) -> (Vec<Finding>, Option<Credentials>) {
+    let file = config.upstream.credentials.as_path();
     let load = || -> Result<_, CredentialsError> {
         let (credentials, warnings) = Credentials::load(file)?;
         credentials.require_refresh_token(file)?;
+        if config.needs_zapikey() {
+            credentials.require_zapikey(file)?;
+        }
         Ok((credentials, warnings))
     };
     match load() {

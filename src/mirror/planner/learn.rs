@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::mirror::backoff::Pauses;
+use crate::mirror::books::plan::{BooksOutcome, BooksPlan};
 use crate::mirror::channel::{ChannelOutcome, ChannelPlan};
 use crate::mirror::document::DocumentName;
 use crate::mirror::ledger::Scan;
@@ -21,7 +22,7 @@ const TOKEN_MARGIN: Duration = Duration::from_secs(60);
 /// Pauses after the line to upstream failed. A device is offline for hours; a try costs little.
 const LINE: Pauses = Pauses { first: Duration::from_secs(1), longest: Duration::from_secs(120) };
 /// Pauses after upstream said that we ask too much. The limit on concurrency is over in seconds.
-const THROTTLE: Pauses =
+pub(super) const THROTTLE: Pauses =
     Pauses { first: Duration::from_secs(2), longest: Duration::from_secs(15 * 60) };
 /// Pauses after no token was given: ten a quarter of an hour are all that upstream gives, and only
 /// silence ends a refusal (facts §3.2, §3.3).
@@ -35,30 +36,54 @@ const MODULE: Pauses =
 pub(super) const DEAF_SCANS: u32 = 3;
 
 impl Planner {
+    /// What last went wrong and is not mended: with the line, the token, the channel or a module.
+    pub fn trouble(&self) -> Option<String> {
+        let of_channel = || self.channel.as_ref().and_then(ChannelPlan::trouble).map(str::to_owned);
+        let of_module = || {
+            let (name, plan) = self.modules.iter().find(|(_, plan)| plan.trouble.is_some())?;
+            plan.trouble.as_ref().map(|why| format!("{name}: {why}"))
+        };
+        let of_books = || self.books.as_ref().and_then(BooksPlan::trouble);
+        let of_webhooks = || self.webhooks.as_ref()?.trouble().map(str::to_owned);
+        let of_crm = self.trouble.clone().or_else(of_channel).or_else(of_module);
+        of_crm.or_else(of_books).or_else(of_webhooks)
+    }
+
     pub(super) fn learn(&mut self, action: Action, outcome: Outcome, now: Tick) {
         match outcome {
             Outcome::Trouble(trouble) => return self.learn_trouble(action, trouble, now),
             Outcome::Channel(ChannelOutcome::Trouble(trouble)) => {
                 return self.learn_trouble(action, trouble, now);
             }
-            Outcome::SetAside | Outcome::Finished => {}
+            Outcome::SetAside
+            | Outcome::Finished
+            | Outcome::Event { .. }
+            | Outcome::Books(BooksOutcome::Compared(..) | BooksOutcome::Finished) => {}
             Outcome::Token(_)
             | Outcome::Channel(_)
+            | Outcome::BooksWebhooks(_)
             | Outcome::Fields(_)
             | Outcome::Document(_)
             | Outcome::Fetched
             | Outcome::Counted { .. }
-            | Outcome::Page(..) => self.answered(&action),
+            | Outcome::Books(BooksOutcome::Page(..))
+            | Outcome::Page(..) => self.answered(&action, now),
         }
         match (action, outcome) {
             (Action::RefreshToken, Outcome::Token(life)) => {
                 let margin = TOKEN_MARGIN.min(life / 4);
                 let until = now.after(life.saturating_sub(margin));
                 self.token = Token::Good { until, proved: false };
+                self.token_wanted = false;
             }
             (Action::Channel(_), Outcome::Channel(outcome)) => {
                 if let Some(channel) = &mut self.channel {
                     channel.learn(outcome, now, &mut self.dice);
+                }
+            }
+            (Action::BooksWebhooks(action), Outcome::BooksWebhooks(outcome)) => {
+                if let Some(webhooks) = &mut self.webhooks {
+                    webhooks.learn(&action, outcome, now);
                 }
             }
             (Action::ReadFields(module), Outcome::Fields(read)) => {
@@ -86,6 +111,12 @@ impl Planner {
                 self.of(&module, |plan| plan.finished(&scan, usual, now));
                 self.notice_deafness(&scan);
             }
+            (Action::Books(action), Outcome::Books(outcome)) => {
+                self.learn_books(&action, &outcome, now);
+            }
+            (Action::TakeEvent, Outcome::Event { consequence, more }) => {
+                self.learn_event(consequence, more, now);
+            }
             (action, outcome) => debug_assert!(false, "{action:?} cannot bring {outcome:?}"),
         }
     }
@@ -100,10 +131,24 @@ impl Planner {
     }
 
     /// Upstream answered: the line works, and so does the token unless it was not used.
-    fn answered(&mut self, action: &Action) {
+    fn answered(&mut self, action: &Action, now: Tick) {
         self.line.clear();
+        if self.upstream != Upstream::Online {
+            // Who could not call may not have been callable.
+            self.may_have_missed(now);
+        }
         self.upstream = Upstream::Online;
-        self.trouble = None;
+        let of_books = self.module_of_books(action);
+        // That Books answers does not mend what CRM has said.
+        if of_books.is_none() || self.throttle.failures() == 0 {
+            self.trouble = None;
+        }
+        match of_books {
+            Some(module) => self.books_answered(&module),
+            // The accounts service knows nothing of CRM's limits.
+            None if matches!(action, Action::RefreshToken | Action::BooksWebhooks(_)) => {}
+            None => self.throttle.clear(),
+        }
         match action {
             Action::ReadPage(module, _) | Action::ReadFields(module) => self.of(module, |plan| {
                 plan.lane.clear();
@@ -111,10 +156,13 @@ impl Planner {
             }),
             Action::RefreshToken => return,
             Action::Channel(_)
+            | Action::BooksWebhooks(_)
             | Action::Fetch(_)
             | Action::Count(_)
             | Action::ReadDocument(_)
+            | Action::Books(_)
             | Action::Finish(..)
+            | Action::TakeEvent
             | Action::SetAside(..) => {}
         }
         self.token_lane.clear();
@@ -129,8 +177,17 @@ impl Planner {
             self.give_up = Some((fetch, why));
             return self.pause_for_room(trouble.why(), now);
         }
+        if let Action::TakeEvent = action {
+            return self.learn_no_event(trouble.why(), now);
+        }
         if let Action::RefreshToken = action {
             return self.learn_no_token(trouble, now);
+        }
+        if let Some(module) = self.module_of_books(&action) {
+            return self.learn_trouble_of_books(action, &module, trouble, now);
+        }
+        if let Action::BooksWebhooks(action) = &action {
+            return self.learn_webhook_trouble(action, &trouble, now);
         }
         let is_document = matches!(action, Action::ReadDocument(_));
         if let Action::ReadDocument(name) = &action {
@@ -138,14 +195,10 @@ impl Planner {
         }
         match &trouble {
             Trouble::NoRoom { why } => self.pause_for_room(why, now),
-            Trouble::Unreachable { why } => {
-                self.upstream = Upstream::Offline;
-                self.trouble = Some(why.clone());
-                self.line.fail(now, &LINE, asked, &mut self.dice);
-            }
+            Trouble::Unreachable { why } => self.lose_line(why, now),
             Trouble::Throttled { why, .. } => {
                 self.trouble = Some(why.clone());
-                self.line.fail(now, &THROTTLE, asked, &mut self.dice);
+                self.throttle.fail(now, &THROTTLE, asked, &mut self.dice);
             }
             // A fresh token that a document refuses may be good for everything else.
             Trouble::TokenRefused { .. } if is_document && !self.is_proved() => {}
@@ -166,7 +219,13 @@ impl Planner {
         }
     }
 
-    fn is_proved(&self) -> bool {
+    pub(super) fn lose_line(&mut self, why: &str, now: Tick) {
+        self.upstream = Upstream::Offline;
+        self.trouble = Some(why.to_owned());
+        self.line.fail(now, &LINE, None, &mut self.dice);
+    }
+
+    pub(super) fn is_proved(&self) -> bool {
         match self.token {
             Token::Good { proved, .. } => proved,
             // No call was made with it, so none refused it.
@@ -175,7 +234,7 @@ impl Planner {
     }
 
     /// Nothing can be written, so nothing is asked for: it would have to be asked for again.
-    fn pause_for_room(&mut self, why: &str, now: Tick) {
+    pub(super) fn pause_for_room(&mut self, why: &str, now: Tick) {
         self.trouble = Some(why.to_owned());
         self.line.fail(now, &LINE, None, &mut self.dice);
     }
@@ -199,7 +258,7 @@ impl Planner {
     }
 
     /// Upstream is there and answers, but not with what was asked for.
-    fn learn_refusal(&mut self, action: Action, trouble: Trouble, now: Tick) {
+    pub(super) fn learn_refusal(&mut self, action: Action, trouble: Trouble, now: Tick) {
         let why = trouble.why().to_owned();
         let asked = trouble.asked_pause();
         let denied = match &trouble {
@@ -238,9 +297,12 @@ impl Planner {
                     plan.count_at = plan.count_at.filter(|_| denied.is_none());
                 }
             }
-            // The document's own pause is all there is to it.
-            Action::ReadDocument(_) => {}
-            Action::RefreshToken | Action::Finish(..) | Action::SetAside(..) => {}
+            // The document's own pause is all there is to it, and so is that of Books.
+            Action::ReadDocument(_) | Action::Books(_) | Action::BooksWebhooks(_) => {}
+            Action::RefreshToken
+            | Action::Finish(..)
+            | Action::TakeEvent
+            | Action::SetAside(..) => {}
         }
     }
 

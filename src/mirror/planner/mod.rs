@@ -1,20 +1,25 @@
 //! What to do next: the one place that decides.
 //!
 //! The heart hands in what happened and gets back one action, or the tick to wait for. One action
-//! is in the air at a time; what it brought is the next input. The order of what is done: the
-//! channel (while it is shut, callbacks are lost), then callbacks, then what scans left in doubt,
-//! then the next page of a scan, then documents. Nothing here reads a clock, sleeps, or touches a
-//! disk.
+//! is in the air at a time; what it brought is the next input. The order of what is done: what the
+//! platform tells of the extension (it may end all else), the channel (while it is shut, callbacks
+//! are lost), then callbacks, then what scans left in doubt, then the next page of a scan, then
+//! documents. Books has a plan, a pace and a purse of its own,
+//! and takes turns with CRM where neither is more urgent. Nothing here reads a clock, sleeps, or
+//! touches a disk.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::mirror::backoff::Backoff;
+use crate::mirror::books::plan::{BooksAction, BooksOutcome, BooksPlan};
+use crate::mirror::books::webhooks::{WebhookAction, WebhookOutcome, WebhooksPlan};
 use crate::mirror::channel::{ChannelAction, ChannelOutcome, ChannelPlan};
 use crate::mirror::credits::{Credits, Purpose};
 use crate::mirror::document::DocumentName;
 use crate::mirror::inbox::InboxItem;
 use crate::mirror::ledger::{Ledger, Position, Scan, ScanKind};
+use crate::mirror::platform::Consequence;
 use crate::mirror::record::ModuleName;
 use crate::mirror::time::{Tick, UpstreamTime};
 use crate::mirror::trouble::Trouble;
@@ -22,23 +27,24 @@ use crate::mirror::waiting::{BATCH_LIMIT, Fetch, Waiting};
 
 use self::documents::Documents;
 use self::module::{ModulePlan, ScanPlan};
+use self::platform::PlatformPlan;
 
 pub use self::documents::DocumentsRead;
 
+mod books;
+mod decide;
 mod documents;
 mod learn;
 mod module;
+mod platform;
 #[cfg(test)]
 mod tests;
+mod wake;
+mod webhooks;
 
 /// How long ids of a module gather after a fetch of it: no person notices, and of a burst that
 /// takes a second some thirty fetches are left.
 const GATHERING: Duration = Duration::from_millis(30);
-/// The shortest wait that is asked for: a plan that has nothing to do cannot make the heart spin.
-const SHORTEST_WAIT: Duration = Duration::from_millis(5);
-
-/// How long the planner waits when the credits are spent: a quarter of an hour of spending ends.
-const STARVED_WAIT: Duration = Duration::from_secs(5 * 60);
 
 /// What the planner needs to know of the configuration.
 #[derive(Clone, Debug)]
@@ -58,6 +64,8 @@ pub enum Action {
     RefreshToken,
     /// Act on the channel.
     Channel(ChannelAction),
+    /// Act on our webhooks at Books.
+    BooksWebhooks(WebhookAction),
     /// Read which fields a module has.
     ReadFields(ModuleName),
     /// Fetch records by their names.
@@ -70,8 +78,12 @@ pub enum Action {
     Count(ModuleName),
     /// Read a document.
     ReadDocument(DocumentName),
+    /// Read lists of Books.
+    Books(BooksAction),
     /// Set these records aside, with what upstream said.
     SetAside(Fetch, String),
+    /// Record what the platform told.
+    TakeEvent,
 }
 
 /// What happened.
@@ -93,6 +105,18 @@ pub enum Input {
     NewerProofAsked(ModuleName),
     /// A callback had to be turned away: what it would have said is to be found by a catch-up.
     TurnedAway,
+    /// The platform told something of the extension: it waits in its queue.
+    PlatformTold,
+    /// The extension was removed before this start; what is `forgotten` has no channel.
+    Removed {
+        /// Whether everything was erased.
+        forgotten: bool,
+    },
+    /// Calls to functions need another access token than the one of this edition.
+    TokenWanted {
+        /// Which was refused, by the count of whoever publishes them.
+        edition: u64,
+    },
     /// Somebody asks for the channel to be renewed now.
     RenewalAsked,
     /// Somebody asks for the channel to be closed.
@@ -108,6 +132,8 @@ pub enum Outcome {
     Token(Duration),
     /// The action on the channel brought this.
     Channel(ChannelOutcome),
+    /// The action on our webhooks at Books brought this.
+    BooksWebhooks(WebhookOutcome),
     /// The module's fields are known; the document that has them was read then.
     Fields(UpstreamTime),
     /// What was fetched is committed.
@@ -125,8 +151,17 @@ pub enum Outcome {
     },
     /// The document was read then.
     Document(UpstreamTime),
+    /// What was done with lists of Books brought this.
+    Books(BooksOutcome),
     /// The records are set aside.
     SetAside,
+    /// What the platform told is recorded.
+    Event {
+        /// What it leads to.
+        consequence: Consequence,
+        /// Whether more may wait.
+        more: bool,
+    },
     /// It brought nothing.
     Trouble(Trouble),
 }
@@ -165,12 +200,21 @@ pub struct Planner {
     settings: Settings,
     token: Token,
     token_lane: Backoff,
+    /// Somebody else needs a token, whether we do or not.
+    token_wanted: bool,
     line: Backoff,
+    /// CRM says that we ask too much: it alone is left in peace.
+    throttle: Backoff,
     upstream: Upstream,
     trouble: Option<String>,
     channel: Option<ChannelPlan>,
+    books: Option<BooksPlan>,
+    /// Whether Books has been asked last.
+    was_books: bool,
+    webhooks: Option<WebhooksPlan>,
     modules: BTreeMap<ModuleName, ModulePlan>,
     documents: Documents,
+    platform: PlatformPlan,
     waiting: Waiting,
     in_the_air: Option<Action>,
     give_up: Option<(Fetch, String)>,
@@ -186,7 +230,9 @@ pub struct Start {
     pub token: Option<Duration>,
     /// The channel's plan; `None` when we only pull.
     pub channel: Option<ChannelPlan>,
-    /// The modules.
+    /// The plan of Books; `None` when nothing of it is mirrored.
+    pub books: Option<BooksPlan>,
+    /// The modules of CRM.
     pub modules: Vec<ModuleStart>,
     /// The documents that are to be kept.
     pub documents: DocumentsRead,
@@ -220,12 +266,18 @@ impl Planner {
                 None => Token::Needed,
             },
             token_lane: Backoff::default(),
+            token_wanted: false,
             line: Backoff::default(),
+            throttle: Backoff::default(),
             upstream: Upstream::Offline,
             trouble: None,
             channel: start.channel,
+            books: start.books,
+            was_books: false,
+            webhooks: None,
             modules: modules.collect(),
             documents: Documents::new(start.documents),
+            platform: PlatformPlan::default(),
             waiting: Waiting::default(),
             in_the_air: None,
             give_up: None,
@@ -237,19 +289,27 @@ impl Planner {
     }
 
     /// Takes in what happened and says what to do. `upstream_now` is what upstream's clock shows,
-    /// where it is known: scans carry it.
+    /// where it is known: scans carry it. `books` is the account of Books' calls.
     pub fn next(
         &mut self,
         input: Input,
         now: Tick,
         upstream_now: Option<UpstreamTime>,
         credits: &Credits,
+        books: Option<&Credits>,
     ) -> Next {
         self.hear(input, now);
         self.schedule(now, upstream_now);
         self.starved = None;
-        let next = self.decide(now, upstream_now, credits);
+        let next = match self.platform.next(now) {
+            Some(action) => Next::Do(action),
+            None => {
+                let next = self.decide(now, upstream_now, credits, books);
+                self.platform.in_time(next)
+            }
+        };
         if let Next::Do(action) = &next {
+            self.take_turn(action, now);
             self.in_the_air = Some(action.clone());
         }
         next
@@ -280,14 +340,9 @@ impl Planner {
         &self.upstream
     }
 
-    /// What last went wrong and is not mended: with the line, the token, the channel or a module.
-    pub fn trouble(&self) -> Option<String> {
-        let of_channel = || self.channel.as_ref().and_then(ChannelPlan::trouble).map(str::to_owned);
-        let of_module = || {
-            let (name, plan) = self.modules.iter().find(|(_, plan)| plan.trouble.is_some())?;
-            plan.trouble.as_ref().map(|why| format!("{name}: {why}"))
-        };
-        self.trouble.clone().or_else(of_channel).or_else(of_module)
+    /// The plan of Books; `None` when nothing of it is mirrored.
+    pub fn books(&self) -> Option<&BooksPlan> {
+        self.books.as_ref()
     }
 
     /// Takes in what happened.
@@ -301,16 +356,29 @@ impl Planner {
                     plan.want(kind);
                     plan.lane.clear();
                 }
+                if let Some(books) = &mut self.books {
+                    books.want(module.as_ref(), kind);
+                    books.end_pauses(module.as_ref());
+                }
                 self.line.clear();
+                self.throttle.clear();
             }
             Input::NewerProofAsked(module) => {
+                self.books.iter_mut().for_each(|b| b.want(Some(&module), ScanKind::CatchUp));
                 if let Some(plan) = self.modules.get_mut(&module) {
                     plan.want(ScanKind::CatchUp);
                 }
             }
             Input::TurnedAway => {
                 self.modules.values_mut().for_each(|plan| plan.want(ScanKind::CatchUp));
+                self.books.iter_mut().for_each(|books| books.want(None, ScanKind::CatchUp));
+                self.may_have_missed(now);
             }
+            Input::PlatformTold => self.platform.rung(),
+            Input::Removed { forgotten } => self.stop(forgotten, now),
+            // It stays closed until the extension is back.
+            Input::RenewalAsked if self.platform.is_removed() => {}
+            Input::TokenWanted { .. } => (self.token, self.token_wanted) = (Token::Needed, true),
             Input::RenewalAsked => {
                 self.channel.as_mut().into_iter().for_each(ChannelPlan::ask_renewal);
             }
@@ -339,35 +407,6 @@ impl Planner {
         }
     }
 
-    fn decide(&mut self, now: Tick, upstream_now: Option<UpstreamTime>, credits: &Credits) -> Next {
-        if let Some((fetch, why)) = self.give_up.take() {
-            return Next::Do(Action::SetAside(fetch, why));
-        }
-        if !self.line.is_over(now) {
-            return Next::WaitUntil(self.line.until());
-        }
-        let (purpose, action) = match self.wanted(now, upstream_now) {
-            None => return Next::WaitUntil(self.wake(now, upstream_now)),
-            // A sweep may wait for credits for good; documents do not wait with it.
-            Some((Purpose::Sweep, sweep)) if !credits.allow(Purpose::Sweep, upstream_now) => {
-                self.document(now, upstream_now).unwrap_or((Purpose::Sweep, sweep))
-            }
-            Some(wanted) => wanted,
-        };
-        if !credits.allow(purpose, upstream_now) {
-            // What is less urgent leaves more untouched, so that nothing else may be done either.
-            self.starved = Some(purpose);
-            return Next::WaitUntil(now.after(STARVED_WAIT));
-        }
-        match self.token {
-            Token::Good { until, .. } if now < until => Next::Do(action),
-            Token::Good { .. } | Token::Needed if self.token_lane.is_over(now) => {
-                Next::Do(Action::RefreshToken)
-            }
-            Token::Good { .. } | Token::Needed => Next::WaitUntil(self.token_lane.until()),
-        }
-    }
-
     /// What is to be done, a good token given.
     fn wanted(
         &mut self,
@@ -376,6 +415,9 @@ impl Planner {
     ) -> Option<(Purpose, Action)> {
         if let Some(action) = self.channel.as_ref().and_then(|channel| channel.next(now)) {
             return Some((Purpose::Channel, Action::Channel(action)));
+        }
+        if self.platform.is_removed() {
+            return None;
         }
         if let Some((name, _)) = self.modules.iter().find(|(_, plan)| plan.needs_fields(now)) {
             return Some((Purpose::Callback, Action::ReadFields(name.clone())));
@@ -454,21 +496,5 @@ impl Planner {
         };
         let (name, _) = self.modules.iter().find(is_due)?;
         Some((Purpose::Sweep, Action::Count(name.clone())))
-    }
-
-    fn wake(&self, now: Tick, upstream_now: Option<UpstreamTime>) -> Tick {
-        let channel = self.channel.as_ref().and_then(|channel| channel.wake(now));
-        let waiting = self.waiting.wake(|module| self.may_fetch(module, now));
-        let modules = self.modules.iter().flat_map(|(name, plan)| {
-            let lane = (!plan.lane.is_over(now)).then_some(plan.lane.until());
-            let due = plan.due_by_upstream(&self.settings).filter(|(kind, _)| !plan.wants(*kind));
-            let due = due.filter_map(|(_, due)| Some(now.after(due.since(upstream_now?))));
-            let gathered = (now < plan.gathers_until).then_some(plan.gathers_until);
-            let count = plan.count_wake(now, upstream_now).filter(|_| self.waiting.of(name) == 0);
-            [Some(plan.catch_up_at), lane, gathered, count].into_iter().flatten().chain(due)
-        });
-        let document = self.document_wake(now, upstream_now);
-        let first = modules.chain(channel).chain(waiting).chain(document).min();
-        first.unwrap_or(now.after(self.settings.catch_up_every)).max(now.after(SHORTEST_WAIT))
     }
 }

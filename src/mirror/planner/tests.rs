@@ -1,5 +1,6 @@
 //! The planner as a conversation: what is handed in, what is asked for.
 
+use super::wake::SHORTEST_WAIT;
 use super::*;
 use crate::mirror::channel::Shown;
 use crate::mirror::credits::Spending;
@@ -7,7 +8,11 @@ use crate::mirror::inbox::{Arrival, Reason};
 use crate::mirror::record::RecordId;
 use crate::mirror::trouble::Scope;
 
+mod books;
 mod documents;
+// Those of Books.
+mod platform;
+mod webhooks;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -54,6 +59,7 @@ impl Talk {
         let start = Start {
             token: None,
             channel: channel.then(|| ChannelPlan::new(None, HOUR)),
+            books: None,
             modules: modules.collect(),
             documents: Vec::new(),
         };
@@ -74,7 +80,7 @@ impl Talk {
     }
 
     fn next(&mut self) -> Next {
-        self.planner.next(Input::Nothing, self.now, Some(upstream(self.now)), &self.credits)
+        self.planner.next(Input::Nothing, self.now, Some(upstream(self.now)), &self.credits, None)
     }
 
     fn action(&mut self) -> Action {
@@ -99,6 +105,7 @@ impl Talk {
             Action::Channel(_) => {
                 Outcome::Channel(ChannelOutcome::Granted { expires, life: 24 * HOUR })
             }
+            Action::BooksWebhooks(action) => Outcome::BooksWebhooks(webhooks::quiet(action)),
             Action::ReadFields(_) => Outcome::Fields(upstream(self.now)),
             Action::ReadDocument(_) => Outcome::Document(upstream(self.now)),
             Action::Fetch(_) => Outcome::Fetched,
@@ -108,6 +115,8 @@ impl Talk {
             Action::Finish(..) => Outcome::Finished,
             Action::Count(_) => Outcome::Counted { time: upstream(self.now), is_off: false },
             Action::SetAside(..) => Outcome::SetAside,
+            Action::Books(_) => panic!("nothing of Books is mirrored"),
+            Action::TakeEvent => Outcome::Event { consequence: Consequence::Nothing, more: false },
         });
     }
 
@@ -135,13 +144,16 @@ fn word(action: &Action) -> String {
     match action {
         Action::RefreshToken => "token".into(),
         Action::Channel(action) => format!("{action:?}").to_lowercase(),
+        Action::BooksWebhooks(action) => webhooks::word(action),
         Action::ReadFields(module) => format!("fields {module}"),
         Action::Fetch(fetch) => format!("fetch {} {}", fetch.module, fetch.batch.ids().len()),
         Action::ReadPage(module, _) => format!("page {module}"),
         Action::Finish(module, _) => format!("finish {module}"),
         Action::Count(module) => format!("count {module}"),
         Action::ReadDocument(name) => format!("document {name}"),
+        Action::Books(action) => format!("books {}", action.entity()),
         Action::SetAside(fetch, _) => format!("set aside {}", fetch.batch.ids().len()),
+        Action::TakeEvent => "event".into(),
     }
 }
 
@@ -198,6 +210,19 @@ fn a_token_refused_is_asked_for_once_and_then_with_pauses() {
     assert_eq!(word(&talk.action()), "fetch Leads 1");
     talk.answer(refused());
     assert_eq!(talk.run(), ["token", "fetch Leads 1"], "an old one is replaced at once");
+}
+
+#[test]
+fn a_token_that_somebody_else_wants_is_asked_for_though_all_is_quiet() {
+    let mut talk = Talk::new(false, &["Leads"]);
+    talk.run();
+    assert!(talk.run().is_empty());
+    talk.planner.hear(Input::TokenWanted { edition: 1 }, talk.now);
+    assert_eq!(talk.action(), Action::RefreshToken);
+    talk.answer(refused());
+    assert!(talk.wait() >= Duration::from_secs(10), "with the pauses of our own");
+    assert_eq!(talk.run(), ["token"]);
+    assert!(talk.run().is_empty(), "once");
 }
 
 #[test]

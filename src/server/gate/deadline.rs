@@ -9,11 +9,14 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::RecvFlags;
+
+/// Milliseconds of a wait that is not cut into halves any more: the last of a deadline.
+const FINE: u64 = 64;
 
 /// A moment by which something has to be done.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -44,6 +47,9 @@ pub(super) struct Socket {
     reading: AtomicBool,
     /// Its thread is in a write.
     writing: AtomicBool,
+    /// How long a read may wait, and a write, as the system was told last; milliseconds, 0 for
+    /// never.
+    told: [AtomicU64; 2],
 }
 
 #[derive(Debug)]
@@ -66,7 +72,8 @@ impl From<UnixStream> for Socket {
 
 impl Socket {
     fn new(family: Family) -> Socket {
-        Socket { family, reading: AtomicBool::new(false), writing: AtomicBool::new(false) }
+        let (reading, writing) = (AtomicBool::new(false), AtomicBool::new(false));
+        Socket { family, reading, writing, told: Default::default() }
     }
 
     /// Whether it is for the peer to say something: we are reading, and nothing is there.
@@ -122,16 +129,28 @@ impl Socket {
         }
     }
 
-    /// Sets how long the next reads, or else writes, may wait.
+    /// Sets how long the next reads, or else writes, may wait: until `left` is over, or shorter.
+    ///
+    /// Spans are halved down from the longest, so that request after request is waited for with the
+    /// same one, and the system need not be told. Whoever waits longer than that comes back and is
+    /// given half of what is left.
     fn allow(&self, reading: bool, left: Duration) -> io::Result<()> {
+        let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         // The system takes zero for "as long as you like".
-        let left = Some(left.max(Duration::from_millis(1)));
-        match (&self.family, reading) {
-            (Family::Tcp(socket), true) => socket.set_read_timeout(left),
-            (Family::Tcp(socket), false) => socket.set_write_timeout(left),
-            (Family::Unix(socket), true) => socket.set_read_timeout(left),
-            (Family::Unix(socket), false) => socket.set_write_timeout(left),
+        let span = if left < FINE { left.max(1) } else { 1 << left.ilog2() };
+        let told = &self.told[usize::from(reading)];
+        if told.load(Ordering::Relaxed) == span {
+            return Ok(());
         }
+        let timeout = Some(Duration::from_millis(span));
+        match (&self.family, reading) {
+            (Family::Tcp(socket), true) => socket.set_read_timeout(timeout),
+            (Family::Tcp(socket), false) => socket.set_write_timeout(timeout),
+            (Family::Unix(socket), true) => socket.set_read_timeout(timeout),
+            (Family::Unix(socket), false) => socket.set_write_timeout(timeout),
+        }?;
+        told.store(span, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Whether there is something to read; false at the end.

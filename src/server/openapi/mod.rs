@@ -5,14 +5,17 @@
 //! the case; tests hold every operation of it against the daemon. Only the release and the mirrored
 //! modules are filled in.
 
+use crate::mirror::books::entity::Entity;
 use crate::mirror::record::ModuleName;
 
 /// The whole of it, with places for what the program knows and for its parts.
 const DOCUMENT: &str = include_str!("openapi.json");
 /// The routes, in the order in which a reader meets them.
-const PATHS: [&str; 3] = [
+const PATHS: [&str; 5] = [
     include_str!("paths/records.json"),
+    include_str!("paths/books.json"),
     include_str!("paths/metadata.json"),
+    include_str!("paths/outbox.json"),
     include_str!("paths/daemon.json"),
 ];
 /// The parts: each stands where its name does, in marks of its own.
@@ -23,15 +26,30 @@ const PARTS: [(&str, &str); 4] = [
     ("schemas", include_str!("schemas.json")),
 ];
 
-/// The description of an interface that shows these modules.
-pub(super) fn document(modules: &[ModuleName]) -> String {
+/// The description of an interface that shows these modules of CRM and these entities of Books. It
+/// names all entities that there are, where none is mirrored: a list of none is no list.
+/// Its change feed tells of all in `told`.
+pub(super) fn document(modules: &[ModuleName], entities: &[Entity], told: &[ModuleName]) -> String {
     let mut document = DOCUMENT.replace("\"{{paths}}\"", &joined(&PATHS));
     for (name, part) in PARTS {
         document = document.replace(&format!("\"{{{{{name}}}}}\""), part);
     }
-    let names: Vec<String> = modules.iter().map(|module| format!("\"{module}\"")).collect();
+    let quoted = |name: &str| format!("\"{name}\"");
+    let names = |modules: &[ModuleName]| -> Vec<String> {
+        modules.iter().map(|module| quoted(module.as_str())).collect()
+    };
+    let modules = names(modules);
+    let plurals = |entities: &[Entity]| -> Vec<String> {
+        entities.iter().map(|entity| quoted(entity.plural())).collect()
+    };
+    let mirrored = [modules.clone(), plurals(entities)].concat();
+    let all: Vec<Entity> = Entity::all().collect();
+    let entities = plurals(if entities.is_empty() { &all } else { entities });
     let document = document
-        .replace("\"{{module}}\"", &names.join(", "))
+        .replace("\"{{module}}\"", &modules.join(", "))
+        .replace("\"{{entity}}\"", &entities.join(", "))
+        .replace("\"{{mirrored}}\"", &mirrored.join(", "))
+        .replace("\"{{told}}\"", &names(told).join(", "))
         .replace("{{version}}", env!("CARGO_PKG_VERSION"));
     // Indented for those who read the source; no text in it goes over several lines.
     document.lines().map(str::trim_start).collect()
@@ -53,7 +71,8 @@ mod tests {
 
     fn parsed(modules: &[&str]) -> Value {
         let modules: Vec<_> = modules.iter().map(|name| ModuleName::parse(name).unwrap()).collect();
-        serde_json::from_str(&document(&modules)).unwrap()
+        let entities = [Entity::parse("invoice").unwrap()];
+        serde_json::from_str(&document(&modules, &entities, &modules)).unwrap()
     }
 
     #[test]
@@ -62,6 +81,8 @@ mod tests {
         assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
         let module = &document["components"]["schemas"]["Module"];
         assert_eq!(module["enum"], json!(["Leads", "Price_Books"]));
+        let mirrored = &document["components"]["schemas"]["Mirrored"];
+        assert_eq!(mirrored["enum"], json!(["Leads", "Price_Books", "invoices"]));
         assert!(!document.to_string().contains("{{"), "a place was left empty");
     }
 

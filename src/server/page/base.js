@@ -9,8 +9,8 @@ const FEED_PAUSE = 2_000; // before the feed is asked for again
 const NO_FEED_PAUSE = 60_000; // the same, when the daemon has none
 const CHANGES_SHOWN = 8;
 const PER_PAGE = 50;
-const TITLES = ['Full_Name', 'Deal_Name', 'Account_Name', 'Product_Name', 'Subject', 'Name', 'Last_Name'];
-const COLUMNS = ['Company', 'Stage', 'Email', 'Phone', 'Amount', 'Account_Name', 'Lead_Status', 'Status', 'City'];
+const TITLES = ['Full_Name', 'Deal_Name', 'Account_Name', 'Product_Name', 'Subject', 'Name', 'Last_Name', 'contact_name', 'item_name', 'invoice_number', 'reference_number'];
+const COLUMNS = ['Company', 'Stage', 'Email', 'Phone', 'Amount', 'Account_Name', 'Lead_Status', 'Status', 'City', 'customer_name', 'vendor_name', 'status', 'total'];
 
 const $ = id => document.getElementById(id);
 const number = value => Number(value).toLocaleString();

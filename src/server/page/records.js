@@ -69,6 +69,21 @@ function wrong(said, text) {
   say(said, text);
 }
 
+// Books is read in a shape of its own, which is brought into that of CRM here.
+
+const isOfBooks = module => Boolean(model?.status.books?.modules.includes(module));
+function fromBooks({ code, message, page_context: page, ...rest }) {
+  if (code) return { message };
+  const [found] = Object.values(rest);
+  if (!page) return { data: [found] };
+  const data = found.map(row => ({ id: row[page.sort_column], Modified_Time: row.last_modified_time, ...row }));
+  return { data, info: { page: page.page, more_records: page.has_more_page } };
+}
+// The text of the record alone.
+const inside = (module, body) => (isOfBooks(module)
+  ? body.slice(body.indexOf('{', 1), body.lastIndexOf('}'))
+  : body.slice(body.indexOf('[') + 1, body.lastIndexOf(']')));
+
 // The records of a module, a page of them.
 
 async function list(module, query) {
@@ -79,10 +94,13 @@ async function list(module, query) {
   if (q) wanted.set(q.startsWith('(') ? 'criteria' : 'word', q);
   for (const name of ['page', 'page_token']) if (query.has(name)) wanted.set(name, query.get(name));
   try {
-    const reply = await ask(`/crm/v2/${encodeURIComponent(module)}${q ? '/search' : ''}?${wanted}`);
+    await ready;
+    const books = isOfBooks(module);
+    if (books && q) return wrong(said, 'Search is for the modules of CRM. An id leads to its record.');
+    const reply = await ask(books ? `/books/v3/${module}?${wanted}` : `/crm/v2/${encodeURIComponent(module)}${q ? '/search' : ''}?${wanted}`);
     const text = await reply.text();
     if (mine !== turn) return;
-    const { data = [], info = {}, message } = text ? parse(text) : {};
+    const { data = [], info = {}, message } = text ? (books ? fromBooks(parse(text)) : parse(text)) : {};
     table(module, data);
     turnPages(module, q, query, info);
     if (!reply.ok) return wrong(said, `Not possible: ${message}.`);
@@ -136,11 +154,12 @@ async function record(module, id) {
   const mine = turn;
   const said = $('record-said');
   try {
-    const reply = await ask(`/crm/v2/${encodeURIComponent(module)}/${encodeURIComponent(id)}`);
-    const body = await reply.text();
     await ready;
+    const books = isOfBooks(module);
+    const reply = await ask(`/${books ? 'books/v3' : 'crm/v2'}/${encodeURIComponent(module)}/${encodeURIComponent(id)}`);
+    const body = await reply.text();
     if (mine !== turn) return;
-    const { data = [], message } = body ? parse(body) : {};
+    const { data = [], message } = body ? (books ? fromBooks(parse(body)) : parse(body)) : {};
     const [row] = data;
     $('fields-card').hidden = !row || !$('raw').hidden;
     if (!row) return wrong(said, reply.ok ? 'Not here: it was deleted, or never was.' : `Not possible: ${message}.`);
@@ -153,7 +172,7 @@ async function record(module, id) {
     $('fields').replaceChildren(...entries.filter(entry => !system(entry)).map(fieldRow));
     $('system-fields').replaceChildren(...entries.filter(system).map(fieldRow));
     $('system').hidden = !entries.some(system);
-    say($('raw'), pretty(body.slice(body.indexOf('[') + 1, body.lastIndexOf(']'))));
+    say($('raw'), pretty(inside(module, body)));
   } catch {
     if (mine === turn) wrong(said, 'crmirror does not answer.');
   }

@@ -110,6 +110,11 @@ function facts(status) {
   fact('Proved complete', proved ? { iso: proved } : 'Not yet', [whose && Object.keys(modules).length > 1 ? `${whose}, the oldest` : ''], false);
   fact('Inbox', inbox.waiting ? `${number(inbox.waiting)} waiting` : 'Empty',
     [inbox.quarantined ? `${number(inbox.quarantined)} set aside` : inbox.waiting ? `the oldest for ${span(inbox.oldest_seconds)}` : 'nothing set aside'], inbox.quarantined > 0);
+  if (status.outbox) {
+    const { waiting, failed, sent, trouble } = status.outbox;
+    fact('Outbox', waiting ? `${number(waiting)} waiting` : 'Empty',
+      [failed ? `${number(failed)} failed: crmirror outbox list` : trouble ? 'see crmirror status' : `${number(sent)} sent`], failed > 0);
+  }
   fact('Callbacks', number(callbacks.accepted), [`${number(callbacks.refused)} refused, ${number(missed)} missed`], false);
   fact('API credits', `${number(credits.spent_today)} of ${number(credits.ceiling)}`, ['in 24 hours'], Boolean(credits.waiting_for_credits));
   fact('Disk', store.free_bytes > 2 ** 60 ? 'Not known' : `${bytes(store.free_bytes)} free`, [store.low ? 'too full to write' : 'enough'], store.low);

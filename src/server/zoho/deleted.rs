@@ -139,16 +139,15 @@ impl Reads<'_> {
         wanted: &Wanted,
         needed: usize,
     ) -> Result<Best<Row>, NoRead> {
-        let mut newest = Best::new(needed);
-        self.look_through(module, None, &mut |id, sight| {
+        let look = |newest: &mut Best<Row>, id, sight: Sight<'_>| {
             if let Sight::Gone { at } = sight {
                 if wanted.has(at) {
                     newest.offer(Reverse((at, id)));
                 }
             }
             ControlFlow::Continue(())
-        })?;
-        Ok(newest)
+        };
+        self.look_through(module, None, || Best::new(needed), &look, Best::join)
     }
 
     /// Upstream's clock; until it is heard of again after a start, the latest moment that the

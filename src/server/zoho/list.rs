@@ -23,7 +23,7 @@ const IDS_LIMIT: usize = 100;
 const SINCE_LIMIT: usize = 2_000;
 
 /// The records of a page, and the place of its last row when more follow.
-type Page = (Vec<Record>, Option<Rank>);
+pub(in crate::server) type Page = (Vec<Record>, Option<Rank>);
 
 impl Reads<'_> {
     /// `GET /crm/v2/{Module}`: 204 when there are none, 304 when none was modified since.
@@ -44,13 +44,9 @@ impl Reads<'_> {
         parameters.finish()?;
         let since = since(asked)?;
 
-        let found = match (ids, since, order.by) {
-            (None, None, SortBy::Id) => Some(self.by_id(module, &place)?),
-            (None, since, _) => match self.by_time(module, &place, since)? {
-                Some(found) => found,
-                None => self.in_order(module, &Candidates::All, &place, since)?,
-            },
-            (Some(mut ids), since, _) => {
+        let found = match ids {
+            None => self.rows(module, &place, since)?,
+            Some(mut ids) => {
                 ids.sort_unstable();
                 ids.dedup();
                 self.in_order(module, &Candidates::Ids(ids), &place, since)?
@@ -66,6 +62,22 @@ impl Reads<'_> {
         }
         let info = place.info(records.len(), more_after);
         Ok(Reply::json(200, body(&records, fields.as_deref(), Some(info))))
+    }
+
+    /// The page of what was modified since, of all records for `None`; `None` when nothing was.
+    pub(in crate::server) fn rows(
+        &self,
+        module: &ModuleName,
+        place: &Place,
+        since: Option<UpstreamTime>,
+    ) -> Result<Option<Page>, NoRead> {
+        match (since, place.order.by) {
+            (None, SortBy::Id) => Ok(Some(self.by_id(module, place)?)),
+            (since, _) => match self.by_time(module, place, since)? {
+                Some(found) => Ok(found),
+                None => self.in_order(module, &Candidates::All, place, since),
+            },
+        }
     }
 
     /// The page in the order of ids, read where it lies.

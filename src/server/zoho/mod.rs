@@ -4,13 +4,15 @@
 //! `record` one by its id · `list` a page of a module · `search` what meets a condition · `deleted`
 //! what is gone · `count` how many there are. `page` says which part of a list is wanted, `pick`
 //! finds it, `kinds` says which fields are e-mails, `scans` keeps those who have to look through a
-//! whole module from blocking the others, `refusal` says no as upstream says it.
+//! whole module from blocking the others, `halves` has two of them share the work, `refusal` says
+//! no as upstream says it.
 //!
 //! Every version from v2 to v8 is answered alike. A reply is written from the stored text: a
 //! record's JSON is not read again unless some of its fields are asked for.
 
 mod count;
 mod deleted;
+mod halves;
 mod kinds;
 mod list;
 mod page;
@@ -35,7 +37,11 @@ use super::query::{BadParameter, Parameters};
 use super::reply::Reply;
 
 pub(super) use kinds::KindsKept;
-pub(super) use refusal::{NoRead, bad_parameter, not_mirrored, nothing_here};
+pub(super) use page::{Order, Place, SortBy};
+pub(super) use record::matches_tag;
+pub(super) use refusal::{
+    NoRead, READS, bad_parameter, method_not_allowed, not_mirrored, nothing_here,
+};
 pub(super) use scans::Scans;
 
 /// Fields that one request may name: more than a module has. Upstream takes 50 (facts §4.2).
@@ -94,7 +100,11 @@ impl Reads<'_> {
     }
 
     /// An entry; one that cannot be read is as good as none until it has been fetched again.
-    fn entry(&self, module: &ModuleName, id: RecordId) -> Result<Option<Stored>, StoreError> {
+    pub(super) fn entry(
+        &self,
+        module: &ModuleName,
+        id: RecordId,
+    ) -> Result<Option<Stored>, StoreError> {
         match self.store.entry(module, id) {
             Err(error @ StoreError::Unreadable { .. }) => {
                 log::warn!("{error}");

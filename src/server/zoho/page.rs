@@ -23,7 +23,7 @@ const NO_STAMP: i64 = i64::MIN;
 
 /// By what a list is ordered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum SortBy {
+pub(in crate::server) enum SortBy {
     Id,
     Created,
     Modified,
@@ -47,14 +47,14 @@ impl SortBy {
 
 /// In which order a list is shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Order {
-    pub(super) by: SortBy,
-    pub(super) descending: bool,
+pub(in crate::server) struct Order {
+    pub(in crate::server) by: SortBy,
+    pub(in crate::server) descending: bool,
 }
 
 /// The place of a row in its list: rows come in the order of their ranks.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Rank {
+pub(in crate::server) struct Rank {
     key: i64,
     id: u64,
 }
@@ -134,7 +134,7 @@ impl Order {
 
 /// Which part of a list is asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Place {
+pub(in crate::server) struct Place {
     pub(super) order: Order,
     pub(super) per_page: usize,
     /// The last row of the page before, when a token says so.
@@ -180,7 +180,12 @@ impl Place {
         if page.saturating_mul(per_page) > NUMBERED_LIMIT {
             return Err(NoRead::TooMany);
         }
-        Ok(Place { order, per_page, after: None, page, seal: 0 })
+        Ok(Place::numbered(order, page, per_page))
+    }
+
+    /// The place of a list that has page numbers alone, as far as its asker lets them reach.
+    pub(in crate::server) fn numbered(order: Order, page: usize, per_page: usize) -> Place {
+        Place { order, per_page, after: None, page, seal: 0 }
     }
 
     /// Rows that come before the page, from where the list begins or the token leads.

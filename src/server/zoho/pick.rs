@@ -31,7 +31,7 @@ pub(super) struct Picked {
 }
 
 /// Says whether a record, by its stamp and its JSON, belongs into the list.
-pub(super) type Filter<'a> = dyn Fn(Option<UpstreamTime>, &str) -> bool + 'a;
+pub(super) type Filter<'a> = dyn Fn(Option<UpstreamTime>, &str) -> bool + Sync + 'a;
 
 impl Reads<'_> {
     /// The rows of the page among the candidates.
@@ -43,18 +43,21 @@ impl Reads<'_> {
         filter: &Filter<'_>,
     ) -> Result<Picked, NoRead> {
         let order = place.order;
-        let mut best = Best::of(place);
-        match candidates {
-            Candidates::Ids(ids) => self.look_at(module, ids, &mut |record| {
-                if filter(record.modified(), record.json()) {
-                    best.offer(order.rank_of(record));
-                }
-            })?,
+        let best = match candidates {
+            Candidates::Ids(ids) => {
+                let mut best = Best::of(place);
+                self.look_at(module, ids, &mut |record| {
+                    if filter(record.modified(), record.json()) {
+                        best.offer(order.rank_of(record));
+                    }
+                })?;
+                best
+            }
             Candidates::All => {
                 // In this order the first rows that are met are the best.
                 let is_walked = order == Order { by: SortBy::Id, descending: true };
                 let below = place.after.filter(|_| is_walked).map(|rank| order.id(rank));
-                self.look_through(module, below, &mut |id, sight| {
+                let look = |best: &mut Best<Rank>, id, sight: Sight<'_>| {
                     if let Sight::Live { modified, json } = sight {
                         if filter(modified, json) {
                             best.offer(order.rank_by(id, modified, json));
@@ -64,9 +67,10 @@ impl Reads<'_> {
                         return ControlFlow::Break(());
                     }
                     ControlFlow::Continue(())
-                })?;
+                };
+                self.look_through(module, below, || Best::of(place), &look, Best::join)?
             }
-        }
+        };
         Ok(best.picked(place))
     }
 }
@@ -110,6 +114,12 @@ impl<T: Ord> Best<T> {
         }
     }
 
+    /// Keeps the first of both.
+    pub(super) fn join(&mut self, other: Best<T>) {
+        other.heap.into_iter().for_each(|row| self.offer(row));
+        self.any |= other.any;
+    }
+
     /// Whether any row was offered.
     pub(super) fn any(&self) -> bool {
         self.any
@@ -144,12 +154,22 @@ mod tests {
                 assert!(best.heap.len() <= skipped + per_page + 1);
             });
             assert_eq!(best.any(), !rows.is_empty());
+            let any = best.any();
+            // The same in two parts.
+            let [mut joined, mut other] =
+                [(); 2].map(|()| Best { after, ..Best::new(skipped + per_page + 1) });
+            let (one_part, other_part) = rows.split_at(rows.len() * (case % 5) / 5);
+            one_part.iter().for_each(|row| joined.offer(*row));
+            other_part.iter().for_each(|row| other.offer(*row));
+            joined.join(other);
             let mut sorted = rows;
             sorted.retain(|row| after.is_none_or(|after| *row > after));
             sorted.sort_unstable();
             let more = sorted.len() > skipped + per_page;
-            let page = sorted.into_iter().skip(skipped).take(per_page).collect();
-            assert_eq!(best.page(skipped, per_page), (page, more), "case {case}");
+            let page: Vec<usize> = sorted.into_iter().skip(skipped).take(per_page).collect();
+            assert_eq!(best.page(skipped, per_page), (page.clone(), more), "case {case}");
+            assert_eq!(joined.any(), any, "case {case}");
+            assert_eq!(joined.page(skipped, per_page), (page, more), "joined, case {case}");
         }
     }
 }

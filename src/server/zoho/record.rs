@@ -46,7 +46,8 @@ fn joined(fields: &[FieldName]) -> String {
     fields.iter().map(FieldName::as_str).collect::<Vec<_>>().join(".")
 }
 
-fn matches_tag(tags: &str, tag: &str) -> bool {
+/// Whether a tag is among those that an asker has.
+pub(in crate::server) fn matches_tag(tags: &str, tag: &str) -> bool {
     let bare = |text: &str| text.trim().trim_start_matches("W/").to_owned();
     tags.trim() == "*" || tags.split(',').any(|candidate| bare(candidate) == tag)
 }

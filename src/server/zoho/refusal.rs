@@ -8,6 +8,9 @@ use super::page::NUMBERED_LIMIT;
 use crate::mirror::criteria::CriteriaError;
 use crate::store::StoreError;
 
+/// The methods by which something is read.
+pub(in crate::server) const READS: &str = "GET, HEAD";
+
 /// Why a read gives no content.
 pub(in crate::server) enum NoRead {
     /// A parameter cannot be accepted.
@@ -120,4 +123,14 @@ pub(in crate::server) fn bad_parameter(bad: &BadParameter) -> Reply {
 
 fn refuse(code: &str, details: Value, message: &str) -> Reply {
     Reply::detailed(400, code, details, message)
+}
+
+/// Something there is that is not asked for so: `allowed` are the methods that it takes.
+pub(in crate::server) fn method_not_allowed(allowed: &'static str) -> Reply {
+    let message = match allowed {
+        "POST" => "this is asked for by POST",
+        READS => "the mirror is read-only: write to upstream",
+        _ => "this is asked for by another method",
+    };
+    Reply::error(405, "INVALID_REQUEST_METHOD", message).with("Allow", allowed)
 }

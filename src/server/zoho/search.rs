@@ -61,18 +61,24 @@ impl Reads<'_> {
         search: &Search,
     ) -> Result<Reply, NoRead> {
         let candidates = self.candidates(module, search)?;
-        let mut count = 0_u64;
-        match &candidates {
-            Candidates::Ids(ids) => self.look_at(module, ids, &mut |record| {
-                count += u64::from(search.matches(record.json()));
-            })?,
-            Candidates::All => self.look_through(module, None, &mut |_, sight| {
-                if let Sight::Live { json, .. } = sight {
-                    count += u64::from(search.matches(json));
-                }
-                ControlFlow::Continue(())
-            })?,
-        }
+        let count = match &candidates {
+            Candidates::Ids(ids) => {
+                let mut count = 0_u64;
+                self.look_at(module, ids, &mut |record| {
+                    count += u64::from(search.matches(record.json()));
+                })?;
+                count
+            }
+            Candidates::All => {
+                let look = |count: &mut u64, _, sight: Sight<'_>| {
+                    if let Sight::Live { json, .. } = sight {
+                        *count += u64::from(search.matches(json));
+                    }
+                    ControlFlow::Continue(())
+                };
+                self.look_through(module, None, || 0, &look, |count, more| *count += more)?
+            }
+        };
         Ok(told(Reply::json(200, format!("{{\"count\":{count}}}")), &candidates))
     }
 

@@ -174,17 +174,49 @@ impl Store {
     }
 }
 
-/// The keys between these ends that come after a key in this order.
+/// The keys between these ends that come after a key in this order; none when that lies beyond the
+/// end.
 fn range((lowest, highest): (Vec<u8>, Vec<u8>), after: Option<Vec<u8>>, order: Order) -> Range {
     match (after, order) {
         (Some(after), Order::OldestFirst) if after >= lowest => {
-            (Excluded(after), Included(highest))
+            let end = Included(highest.max(after.clone()));
+            (Excluded(after), end)
         }
-        (Some(_), Order::OldestFirst) | (None, _) => (Included(lowest), Included(highest)),
-        (Some(after), Order::NewestFirst) => (Included(lowest), Excluded(after)),
+        (Some(after), Order::NewestFirst) if after <= highest => {
+            let end = Excluded(after.max(lowest.clone()));
+            (Included(lowest), end)
+        }
+        // Not yet in there, or from the start.
+        (Some(_) | None, _) => (Included(lowest), Included(highest)),
     }
 }
 
 fn last_time() -> UpstreamTime {
     UpstreamTime::from_unix(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_place_beyond_the_end_has_nothing_behind_it() {
+        let keys: BTreeSet<Vec<u8>> = (0..10).map(|key| vec![key]).collect();
+        for order in [Order::OldestFirst, Order::NewestFirst] {
+            for after in (0..10).map(Some).chain([None]) {
+                let ends = (vec![3], vec![6]);
+                let range = range(ends, after.map(|after| vec![after]), order);
+                let found: Vec<u8> = keys.range(range).map(|key| key[0]).collect();
+                let is_behind = |key: &u8| match (after, order) {
+                    (None, _) => true,
+                    (Some(after), Order::OldestFirst) => *key > after,
+                    (Some(after), Order::NewestFirst) => *key < after,
+                };
+                let expected: Vec<u8> = (3..=6).filter(is_behind).collect();
+                assert_eq!(found, expected, "{order:?} after {after:?}");
+            }
+        }
+    }
 }

@@ -97,6 +97,9 @@ impl Stage {
             credits_per_day: CREDITS_LIMIT,
             socket: true,
             index: self.index,
+            books: None,
+            platform: false,
+            functions: &[],
         };
         self.home.furnish(&self.loopback.origin(), &wishes)?;
         self.home.release();

@@ -56,8 +56,10 @@ impl Story<'_> {
             self.answers_ok("POST", "/sync?sweep=true");
         }
         let leads = lock(&self.upstream).ids("Leads");
-        let (first, second) = (leads[0], leads[1]);
-        let mut heard = say(&invitation::text(self.home, &self.loopback.origin(), first, second));
+        let (first, invoice) = (leads[0], lock(&self.upstream).ids("invoices")[0]);
+        let origin = self.loopback.origin();
+        let invited = invitation::text(self.home, &origin, [first, leads[1]], invoice);
+        let mut heard = say(&invited);
         let mut random = fastrand::Rng::with_seed(options.seed);
         while heard {
             if self.rest(Duration::from_millis(random.u64(PAUSE_MILLIS))) {

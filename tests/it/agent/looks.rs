@@ -35,10 +35,21 @@ impl Place {
 
     /// Asks the local interface.
     pub(crate) fn ask(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Heard {
+        self.send(method, target, headers, b"")
+    }
+
+    /// Asks the local interface, with a body.
+    pub(crate) fn send(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Heard {
         let shown = self.reader_token.as_ref().map(|token| format!("Bearer {token}"));
         let mut headers = headers.to_vec();
         headers.extend(shown.as_deref().map(|shown| ("Authorization", shown)));
-        let heard = http(self.local, method, target, &headers, b"");
+        let heard = http(self.local, method, target, &headers, body);
         self.note(heard.unwrap_or_else(|error| panic!("{method} {target}: {error}")))
     }
 

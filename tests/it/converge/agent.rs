@@ -48,12 +48,20 @@ impl Agent {
         let (store, healings) = Store::open(&config.store).unwrap();
         assert!(healings.is_empty(), "nothing was broken: {healings:?}");
         let identity = Identity::open(&config.store).unwrap();
+        if let Some(books) = &config.books {
+            // The daemon does it as it goes.
+            let modules = books.entities.iter().map(|entity| (entity.module(), Vec::new()));
+            store.set_indexes(&modules.collect());
+            while store.build_indexes(1_000).unwrap() {}
+        }
         let board = Arc::new(Board::default());
         let (bell, rung) = mpsc::sync_channel(INBOX_LIMIT as usize);
         let credentials = Credentials {
             client_id: CLIENT_ID.to_owned(),
             client_secret: Secret::new(CLIENT_SECRET.to_owned()),
             refresh_token: Some(Secret::new(REFRESH_TOKEN.to_owned())),
+            platform_secret: None,
+            zapikey: None,
         };
         let heart = Heart::new(
             config,

@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crmirror::mirror::books::entity::Entity;
+
 use crate::sim::Upstream;
 
 /// What people do.
@@ -98,6 +100,9 @@ impl People {
     pub(super) fn act_so(&mut self, upstream: &mut Upstream, kind: Kind, module: &str) -> String {
         let id = self.somebody(module);
         let now = upstream.now().unix();
+        // Lists of Books show stamps alone: what moves none is never seen.
+        let is_unseen = kind == Kind::Formula && Entity::of_plural(module).is_some();
+        let kind = if is_unseen { Kind::Edit } else { kind };
         let key = (module.to_owned(), id);
         let hidden = !upstream.ids(module).contains(&id);
         if hidden {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crmirror::mirror::books::entity::Entity;
 use crmirror::mirror::ledger::ScanKind;
 use crmirror::mirror::planner::Input;
 use crmirror::mirror::record::ModuleName;
@@ -11,7 +12,7 @@ use super::device::Time;
 use super::people::{ANNOUNCED, Desk, Kind, People, SILENT};
 use super::world::{Meddling, START, World};
 use crate::scratch::Seed;
-use crate::sim::{Aim, Fault, RetryAfter, Upstream};
+use crate::sim::{Aim, Fault, Manner, ORGANIZATION, RetryAfter, Upstream};
 
 /// Which roads from upstream to the mirror are open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +23,8 @@ pub(super) enum Form {
     Callbacks,
     /// Catch-up and sweep; there is no channel.
     CatchUp,
+    /// All of them, with entities of Books beside CRM's modules.
+    Books,
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -62,7 +65,10 @@ impl Story {
         let crowd = dice.u8(0..36);
         let whole = crowd > 2 && dice.u8(0..6) == 0;
         let wide = version != "v2" && dice.u8(0..3) == 0;
-        let desks = open_desks(&mut upstream, &mut dice, wide);
+        let mut desks = open_desks(&mut upstream, &mut dice, wide);
+        if form == Form::Books {
+            desks.extend(open_books(&mut upstream, &mut dice));
+        }
         let shows_stamps_only = whole || wide;
         // Where a page shows nothing but stamps, only a refresh finds a formula's new value.
         let walled = version == "v2" && !upstream.knobs.page_tokens_in_v2;
@@ -71,12 +77,19 @@ impl Story {
         let kinds = kinds(form, &upstream);
         let (every, sweep_every) = match form {
             Form::Callbacks => (300 * DAY, 300 * DAY),
-            Form::EveryRoad | Form::CatchUp => (dice.u32(10..90) * MINUTE, dice.u32(4..14) * HOUR),
+            Form::EveryRoad | Form::CatchUp | Form::Books => {
+                (dice.u32(10..90) * MINUTE, dice.u32(4..14) * HOUR)
+            }
         };
         let text = text(form, version, &desks, whole, refreshed, every, sweep_every);
         let mut people = People::new(seed, desks.clone(), kinds, 1 + dice.usize(2..40));
         for desk in &desks {
             let count = match crowd {
+                // Each page is a call of ten thousand a day.
+                0..4 if is_of_books(&desk.module) => match upstream.books.page_rows {
+                    4 => dice.usize(30..60),
+                    _ => dice.usize(190..450),
+                },
                 0 => dice.usize(1_900..2_500),
                 1..4 => dice.usize(190..900),
                 _ => dice.usize(0..30),
@@ -185,10 +198,12 @@ impl Story {
                 }
                 self.deliver_all();
             }
-            Form::EveryRoad | Form::CatchUp if self.dice.bool() && span < 4 * HOUR => {
+            Form::EveryRoad | Form::CatchUp | Form::Books
+                if self.dice.bool() && span < 4 * HOUR =>
+            {
                 self.world.live(span);
             }
-            Form::EveryRoad | Form::CatchUp => self.world.time.pass(span),
+            Form::EveryRoad | Form::CatchUp | Form::Books => self.world.time.pass(span),
         }
     }
 
@@ -200,7 +215,8 @@ impl Story {
         let (kind, per_mille) = (self.dice.u8(0..12), self.dice.u32(20..500));
         let seed = self.dice.u64(..);
         self.world.diary.note(format!("fault {kind} {count} {per_mille}"));
-        let path = Aim::path("/crm");
+        let door = if is_of_books(module) { "/books" } else { "/crm" };
+        let path = Aim::path(door);
         let denied = (!ids.is_empty()).then(|| ids[self.dice.usize(0..ids.len())]);
         let mut upstream = self.world.upstream.lock().unwrap();
         match kind {
@@ -213,6 +229,10 @@ impl Story {
             }
             8 => upstream.accounts.expire_access(),
             9 => upstream.accounts.deny_next(count),
+            10 if is_of_books(module) => {
+                let codes = [14, 44, 45, 57, 1070, 1000];
+                upstream.books.refusals = (count, codes[seed as usize % codes.len()]);
+            }
             10 => upstream.faults.offline(true),
             _ => {
                 if let Some(id) = denied {
@@ -264,7 +284,7 @@ impl Story {
         let wide = self.world.people.lock().unwrap().desks[0].fields.len() > 50;
         let count = match kind {
             // Each record is a call of its own there, or three.
-            _ if whole || wide => count / 10,
+            _ if whole || wide || is_of_books(module) => count / 10,
             0 => 2_500,
             _ => count,
         };
@@ -292,7 +312,7 @@ impl Story {
     }
 
     fn channel(&mut self) {
-        if self.form != Form::EveryRoad {
+        if !matches!(self.form, Form::EveryRoad | Form::Books) {
             return;
         }
         if self.dice.bool() {
@@ -313,11 +333,11 @@ impl Story {
         self.world.calm();
         match self.form {
             Form::Callbacks => self.deliver_all(),
-            Form::EveryRoad | Form::CatchUp => self.world.post.clear(),
+            Form::EveryRoad | Form::CatchUp | Form::Books => self.world.post.clear(),
         }
         let (quiet, behind) = match self.form {
             Form::Callbacks => (HOUR, None),
-            Form::EveryRoad | Form::CatchUp => {
+            Form::EveryRoad | Form::CatchUp | Form::Books => {
                 (self.sweep_every + self.every + 2 * HOUR, Some(self.every + 5 * MINUTE))
             }
         };
@@ -330,7 +350,7 @@ impl Story {
     }
 
     fn modules(&self) -> Vec<String> {
-        self.world.config.modules.iter().map(|module| module.name.as_str().to_owned()).collect()
+        self.world.people.lock().unwrap().desks.iter().map(|desk| desk.module.clone()).collect()
     }
 }
 
@@ -377,6 +397,29 @@ fn open_desks(upstream: &mut Upstream, dice: &mut fastrand::Rng, wide: bool) -> 
     desks
 }
 
+/// One or two entities of Books, with what is not documented drawn.
+fn open_books(upstream: &mut Upstream, dice: &mut fastrand::Rng) -> Vec<Desk> {
+    let manners = [Manner::Obeys, Manner::Obeys, Manner::Ignores, Manner::Denies, Manner::Mistakes];
+    let mut manner = || manners[dice.usize(0..manners.len())];
+    let books = &mut upstream.books;
+    (books.documented_sort, books.undocumented_sort) = (manner(), manner());
+    books.filter = manner();
+    books.page_rows = [4, 40, 200][dice.usize(0..3)];
+    books.context_in_list = dice.bool();
+    let names: &[&str] =
+        [&["invoices"][..], &["bills"], &["contacts", "invoices"], &["contacts"]][dice.usize(0..4)];
+    let desk = |name: &&str| {
+        let fields = vec!["reference".to_owned(), "line_items".to_owned(), "notes".to_owned()];
+        upstream.add_entity(name).with_fields(&["reference", "notes"]);
+        Desk { module: (*name).to_owned(), fields }
+    };
+    names.iter().map(desk).collect()
+}
+
+fn is_of_books(module: &str) -> bool {
+    Entity::of_plural(module).is_some()
+}
+
 /// What happens in a story.
 fn kinds(form: Form, upstream: &Upstream) -> Vec<Kind> {
     // Edits are what happens most.
@@ -386,7 +429,7 @@ fn kinds(form: Form, upstream: &Upstream) -> Vec<Kind> {
     match form {
         Form::Callbacks if upstream.knobs.restore_notifies => kinds.push(Kind::Restore),
         Form::Callbacks => {}
-        Form::EveryRoad | Form::CatchUp => kinds.extend(SILENT),
+        Form::EveryRoad | Form::CatchUp | Form::Books => kinds.extend(SILENT),
     }
     kinds
 }
@@ -411,7 +454,18 @@ fn text(
         text += "[channel]\nnotify_url = \"https://kiosk-7.example.com/callback/4f1c9a\"\n\
                  id = \"1000000068001\"\n";
     }
-    for desk in desks {
+    let (of_books, of_crm): (Vec<&Desk>, Vec<&Desk>) =
+        desks.iter().partition(|desk| is_of_books(&desk.module));
+    if !of_books.is_empty() {
+        let entity = |desk: &&Desk| Entity::of_plural(&desk.module).unwrap().singular();
+        let entities: Vec<&str> = of_books.iter().map(entity).collect();
+        let _ = writeln!(
+            text,
+            "[books]\norganization_id = \"{ORGANIZATION}\"\nentities = {entities:?}\n\
+             calls_per_day = 10000"
+        );
+    }
+    for desk in of_crm {
         let module = &desk.module;
         let _ = write!(text, "[[module]]\nname = \"{module}\"\nwhole_records = {whole}\n");
         if refreshed {

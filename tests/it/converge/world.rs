@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crmirror::config::Config;
 use crmirror::heart::Turn;
+use crmirror::mirror::books::entity::Entity;
 use crmirror::mirror::planner::Input;
 use crmirror::mirror::record::{Entry, ModuleName, Record, RecordId};
 use crmirror::mirror::time::UpstreamTime;
@@ -26,6 +27,8 @@ const MOMENT: Duration = Duration::from_millis(100);
 const TURNS_LIMIT: usize = 20_000;
 /// With more records than these a proof is checked now and then only, since that takes its time.
 const FEW: usize = 150;
+/// The longest pause after trouble.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 /// See [`World::grain`]; without a lag.
 const GRAIN: i64 = 3;
 
@@ -227,7 +230,7 @@ impl World {
     /// the end. `behind` is how far the proof may be behind upstream's clock.
     pub(super) fn differences(&mut self, behind: Option<Duration>) -> Vec<String> {
         let mut found = Vec::new();
-        let modules = self.config.modules.clone();
+        let modules = mirrored(&self.config);
         let denied = self.denied.clone();
         let store = self.agent().store.clone();
         // Where nobody looks again, what is set aside stays as it was.
@@ -238,14 +241,20 @@ impl World {
                 quarantined.map(|record| (record.module, record.id.number())).collect()
             }
         };
-        for module in &modules {
-            let name = module.name.as_str();
+        let sweep_every = self.config.catch_up.sweep_every;
+        for (module, whole) in &modules {
+            let name = module.as_str();
+            // Where a list of Books cannot tell what changed lately, it is read whole, more seldom.
+            let behind = behind.map(|behind| match Entity::of_plural(name) {
+                Some(_) => behind + sweep_every + LONGEST_PAUSE,
+                None => behind,
+            });
             let (truth, now) = {
                 let upstream = self.upstream();
-                (upstream.truth(name, module.whole_records), upstream.now().unix())
+                (upstream.truth(name, *whole), upstream.now().unix())
             };
-            let live = store.live_above(&module.name, None, usize::MAX).unwrap();
-            let ledger = store.ledger(&module.name).unwrap();
+            let live = store.live_above(module, None, usize::MAX).unwrap();
+            let ledger = store.ledger(module).unwrap();
             if ledger.records != live.len() as u64 {
                 let (counted, live) = (ledger.records, live.len());
                 found.push(format!("{name}: the ledger counts {counted} records of {live}"));
@@ -259,11 +268,11 @@ impl World {
             }
             let mirror: BTreeMap<u64, &str> =
                 live.iter().map(|record| (record.id().number(), record.json())).collect();
-            let excused = |id: &u64| set_aside.contains(&(module.name.clone(), *id));
+            let excused = |id: &u64| set_aside.contains(&(module.clone(), *id));
             for (id, json) in truth.iter().filter(|(id, _)| !excused(id)) {
                 match mirror.get(id) {
                     None => {
-                        let entry = store.entry(&module.name, RecordId::new(*id)).unwrap();
+                        let entry = store.entry(module, RecordId::new(*id)).unwrap();
                         found.push(format!("{name} {id} is missing: {entry:?}"));
                     }
                     Some(held) if held != json => {
@@ -325,7 +334,12 @@ impl World {
 
     fn check_proof(&mut self, name: &ModuleName, through: UpstreamTime) {
         let store = self.agent().store.clone();
-        let whole = self.config.modules.iter().any(|m| m.name == *name && m.whole_records);
+        let whole = mirrored(&self.config).contains(&(name.clone(), true));
+        // Of deletions only a look at all of Books' list tells.
+        let deleted_through = match Entity::of_plural(name.as_str()) {
+            Some(_) => store.ledger(name).unwrap().last_sweep.unwrap_or(UpstreamTime::EPOCH),
+            None => through,
+        };
         let count = self.upstream().ids(name.as_str()).len();
         if count > FEW && self.people.lock().unwrap().dice.u8(0..16) > 0 {
             return;
@@ -340,7 +354,7 @@ impl World {
         };
         let mut found = Vec::new();
         for (id, json) in truth.iter().filter(|(id, _)| known(**id)) {
-            let modified = Record::parse(json).unwrap().modified();
+            let modified = modified(name, json);
             if modified.is_none_or(|modified| modified.unix() > through.unix() - self.grain) {
                 continue;
             }
@@ -351,7 +365,8 @@ impl World {
             }
         }
         for ((module, id), at) in &people.deleted {
-            let gone = module == name.as_str() && *at <= through.unix() - self.grain && known(*id);
+            let gone = *at <= deleted_through.unix() - self.grain;
+            let gone = gone && module == name.as_str() && known(*id);
             if !gone || truth.contains_key(id) {
                 continue;
             }
@@ -407,6 +422,21 @@ impl World {
             diary.note(format!("{line} at {at} ms"));
         });
     }
+}
+
+/// All modules, those of Books among them, and whether their records are read whole.
+fn mirrored(config: &Config) -> Vec<(ModuleName, bool)> {
+    let of_crm = config.modules.iter().map(|module| (module.name.clone(), module.whole_records));
+    let of_books = config.books.iter().flat_map(|books| &books.entities);
+    of_crm.chain(of_books.map(|entity| (entity.module(), true))).collect()
+}
+
+fn modified(module: &ModuleName, json: &str) -> Option<UpstreamTime> {
+    let record = match Entity::of_plural(module.as_str()) {
+        Some(entity) => Record::parse_by(json, entity.id_key(), "last_modified_time"),
+        None => Record::parse(json),
+    };
+    record.unwrap().modified()
 }
 
 fn shortened(ids: &[u64]) -> String {

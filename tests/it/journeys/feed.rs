@@ -133,6 +133,12 @@ fn what_waits(place: &mut Place, ids: &[u64]) {
     let in_vain = place.get("/crm/v2/Leads?wait_for=99999999");
     assert_eq!(code(&in_vain), (503, "NOT_YET".to_owned()));
     assert_eq!(in_vain.header("retry-after"), Some("1"));
+    let at = place.status()["sequence"].to_string();
+    assert_eq!(in_vain.header("mirror-sequence"), Some(at.as_str()));
+    assert!(in_vain.header("mirror-complete-through").is_some());
+    // Nobody waits for a module that is not there.
+    let nowhere = place.get("/crm/v2/Nowhere?wait_for=99999999");
+    assert_eq!(code(&nowhere), (400, "INVALID_MODULE".to_owned()));
 }
 
 fn who_has_to_begin_anew(place: &Place, last: u64) {

@@ -262,7 +262,7 @@ fn what_upstream_has_forgotten_since_takes_a_listing() {
     store.commit(commit).unwrap();
     store.snapshot(days(60)).unwrap();
     drop(store);
-    let shape = Shape { fields: None, whole_records: false };
+    let shape = Shape { fields: None, whole_records: false, organization: None };
     let terms = Terms {
         accounts: first.loopback.origin().to_string(),
         api_version: "v2".to_owned(),

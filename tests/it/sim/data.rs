@@ -73,6 +73,26 @@ pub fn plausible(upstream: &mut Upstream, seed: u64, count: usize) {
     }
 }
 
+/// Adds `invoices` of Zoho Books, a day apart, each with a line item.
+pub fn invoices(upstream: &mut Upstream, count: usize) {
+    upstream.add_entity("invoices");
+    let now = upstream.now().unix();
+    for number in 0..count {
+        let id = upstream.model.new_id();
+        let at = Moment::from_unix(now - 86_400 * (count - number) as i64);
+        let company = quoted(COMPANIES[number % COMPANIES.len()]);
+        let items = r#"[{"line_item_id":"982000000567021","name":"Gerät","rate":12.50}]"#;
+        let values = values(&[
+            ("invoice_number", quoted(&format!("INV-{number:05}"))),
+            ("customer_name", company),
+            ("status", quoted("sent")),
+            ("total", "25.00".to_owned()),
+            ("line_items", items.to_owned()),
+        ]);
+        load(upstream, "invoices", id, at, &values);
+    }
+}
+
 /// Adds a module whose records have `fields` fields beside `id` and the stamps.
 pub fn wide(upstream: &mut Upstream, module: &str, fields: usize, records: usize) -> Vec<u64> {
     upstream.model.add(module);

@@ -18,6 +18,8 @@
 #![allow(dead_code, unused_imports, unreachable_pub)]
 
 mod accounts;
+mod books;
+mod books_webhooks;
 mod callbacks;
 mod changes;
 mod channels;
@@ -27,12 +29,14 @@ mod coql;
 pub mod data;
 mod delivery;
 mod faults;
+mod functions;
 mod knobs;
 pub mod lifelike;
 mod log;
 mod loopback;
 mod model;
 mod paging;
+mod platform;
 mod records;
 mod route;
 mod search;
@@ -46,15 +50,19 @@ use std::sync::Arc;
 use serde_json::json;
 
 pub use accounts::{Accounts, CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN};
+pub use books::{Books, Manner, ORGANIZATION};
+pub use books_webhooks::{BooksWebhooks, Writes};
 pub use callbacks::Callback;
 pub use client::{Heard, http, http_over};
 pub use clock::{Clock, Moment, RealClock, VirtualClock, stamp};
 pub use delivery::{Delivered, Delivery, Manners};
 pub use faults::{Aim, Fault, Faults, RetryAfter};
+pub use functions::{Conduct, Function, Functions, Run, ZAPIKEY};
 pub use knobs::Knobs;
 pub use log::Call;
 pub use loopback::Loopback;
 pub use model::{Field, Model, Module};
+pub use platform::{Desk, Hashed, PLATFORM_EVENTS, PLATFORM_ORG, PLATFORM_SECRET, Told};
 pub use transport::SimTransport;
 pub use wire::{Answer, Asked, NoAnswer};
 
@@ -74,6 +82,14 @@ pub struct Upstream {
     pub accounts: Accounts,
     /// Modules and records.
     pub model: Model,
+    /// How Zoho Books behaves, whose records are in the model too.
+    pub books: Books,
+    /// Webhooks of Books.
+    pub webhooks: BooksWebhooks,
+    /// Desk's Invoke API.
+    pub desk: Desk,
+    /// Functions that can be called.
+    pub functions: Functions,
     channels: Channels,
     outbox: Outbox,
     page_tokens: PageTokens,
@@ -89,6 +105,10 @@ impl Upstream {
             faults: Faults::new(),
             accounts: Accounts::new(),
             model: Model::new(),
+            books: Books::new(),
+            webhooks: BooksWebhooks::default(),
+            desk: Desk::default(),
+            functions: Functions::default(),
             channels: Channels::default(),
             outbox: Outbox::default(),
             page_tokens: PageTokens::default(),
@@ -157,12 +177,19 @@ impl Upstream {
     }
 
     fn serve(&mut self, asked: &Asked, now: Moment) -> Answer {
+        if let Some(answer) = self.settings(asked, now) {
+            return answer;
+        }
         match Route::of(&asked.path) {
             Some(Route::Token) => self.accounts.token(asked, &self.knobs, now),
             Some(Route::RevokeToken) => self.accounts.revoke(asked),
+            Some(Route::Invoke) => self.desk.invoke(asked),
             Some(Route::Crm(version, target)) => {
                 // A refusal is an answer like any other once it is decided.
                 self.crm(version, target, asked, now).unwrap_or_else(|refusal| refusal)
+            }
+            Some(Route::Books(path)) => {
+                self.of_books(path, asked, now).unwrap_or_else(|refusal| refusal)
             }
             None => Answer::refusal(
                 404,
@@ -180,6 +207,9 @@ impl Upstream {
         asked: &Asked,
         now: Moment,
     ) -> Result<Answer, Answer> {
+        if let Target::Function(name) = target {
+            return self.functions.execute(name, asked, &self.accounts, now);
+        }
         self.accounts.authorise(asked, target.scope(), now)?;
         match (target, asked.method.as_str()) {
             (Target::Watch, _) => self.watch(version, asked, now),

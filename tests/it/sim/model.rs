@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crmirror::mirror::books::entity::Entity;
 use serde_json::json;
 
 use super::clock::{Moment, stamp};
@@ -33,6 +34,8 @@ pub struct Module {
     pub id: u64,
     /// Whether its records carry `Modified_Time`; some modules' do not (facts §4.3).
     pub has_modified_time: bool,
+    /// Which of Books it is; `None` for a module of CRM.
+    pub entity: Option<Entity>,
     /// Its fields, beside `id`, `Created_Time` and `Modified_Time`.
     pub fields: Vec<Field>,
     pub(super) rows: BTreeMap<u64, Row>,
@@ -88,15 +91,22 @@ impl Model {
             name: name.to_owned(),
             id,
             has_modified_time: true,
+            entity: None,
             fields: Vec::new(),
             rows: BTreeMap::new(),
             gone: BTreeMap::new(),
         })
     }
 
-    /// The module; `INVALID_MODULE` when there is none.
+    /// The module of an entity of Books that was added.
+    pub(super) fn entity(&self, entity: Entity) -> &Module {
+        &self.modules[entity.plural()]
+    }
+
+    /// The module of CRM; `INVALID_MODULE` when there is none.
     pub(super) fn module(&self, name: &str) -> Result<&Module, Answer> {
-        self.modules.get(name).ok_or_else(|| {
+        let of_crm = self.modules.get(name).filter(|module| module.entity.is_none());
+        of_crm.ok_or_else(|| {
             let details = json!({"resource_path_index": 0});
             Answer::refusal(
                 400,
@@ -233,7 +243,18 @@ impl Module {
         only: Option<&[&str]>,
         offset: i32,
     ) -> String {
-        let quoted = |seconds: i64| Cow::Owned(format!("\"{}\"", stamp(seconds, offset)));
+        let [key, created, modified] = match self.entity {
+            None => ["id", "Created_Time", "Modified_Time"],
+            Some(entity) => [entity.id_key(), "created_time", "last_modified_time"],
+        };
+        let quoted = |seconds: i64| {
+            let mut stamp = stamp(seconds, offset);
+            if self.entity.is_some() {
+                // Books writes no colon there.
+                stamp.remove(stamp.len() - 3);
+            }
+            Cow::Owned(format!("\"{stamp}\""))
+        };
         let mut shown: BTreeMap<&str, Cow<'_, str>> = match only {
             Some(only) => only
                 .iter()
@@ -249,16 +270,16 @@ impl Module {
         for field in self.fields.iter().filter(|field| field.whole_only && !whole) {
             shown.remove(field.name.as_str());
         }
-        shown.insert("Created_Time", quoted(row.created));
+        shown.insert(created, quoted(row.created));
         if self.has_modified_time {
-            shown.insert("Modified_Time", quoted(row.modified));
+            shown.insert(modified, quoted(row.modified));
         }
-        for stamp in ["Created_Time", "Modified_Time"] {
+        for stamp in [created, modified] {
             if only.is_some_and(|only| !only.contains(&stamp)) {
                 shown.remove(stamp);
             }
         }
-        shown.insert("id", Cow::Owned(format!("\"{id}\"")));
+        shown.insert(key, Cow::Owned(format!("\"{id}\"")));
         let members: Vec<String> =
             shown.iter().map(|(name, raw)| format!("\"{name}\":{raw}")).collect();
         format!("{{{}}}", members.join(","))

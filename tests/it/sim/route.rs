@@ -26,6 +26,8 @@ impl Version {
 pub(super) enum Route<'a> {
     Token,
     RevokeToken,
+    Books(&'a str),
+    Invoke,
     Crm(Version, Target<'a>),
 }
 
@@ -43,6 +45,7 @@ pub(super) enum Target<'a> {
     Deleted(&'a str),
     Search(&'a str),
     Count(&'a str),
+    Function(&'a str),
 }
 
 impl Route<'_> {
@@ -50,7 +53,11 @@ impl Route<'_> {
         match path {
             "/oauth/v2/token" => return Some(Route::Token),
             "/oauth/v2/token/revoke" => return Some(Route::RevokeToken),
+            "/api/v1/invoke" => return Some(Route::Invoke),
             _ => {}
+        }
+        if let Some(path) = path.strip_prefix("/books/v3/") {
+            return Some(Route::Books(path));
         }
         let parts: Vec<&str> = path.strip_prefix("/crm/")?.split('/').collect();
         let (version, rest) = parts.split_first()?;
@@ -62,7 +69,8 @@ impl Route<'_> {
             ["users"] => Target::Users,
             ["settings", "modules"] => Target::Modules,
             ["settings", "fields"] => Target::Fields,
-            ["settings" | "actions", ..] => return None,
+            ["functions", name, "actions", "execute"] if is_name(name) => Target::Function(name),
+            ["settings" | "actions" | "functions", ..] => return None,
             [module] if is_name(module) => Target::List(module),
             [module, "deleted"] if is_name(module) => Target::Deleted(module),
             [module, "search"] if is_name(module) => Target::Search(module),
@@ -86,11 +94,17 @@ impl Target<'_> {
             Target::Fields => "ZohoCRM.settings.fields.READ",
             Target::Search(_) | Target::Count(_) => "ZohoSearch.securesearch.READ",
             Target::List(_) | Target::One(..) | Target::Deleted(_) => "ZohoCRM.modules.READ",
+            Target::Function(_) => "ZohoCRM.functions.execute.CREATE",
         }
     }
 
     pub(super) fn credits(self) -> u64 {
-        if matches!(self, Target::Deleted(_)) { 2 } else { 1 }
+        match self {
+            Target::Deleted(_) => 2,
+            // Functions have credits of their own (facts §7).
+            Target::Function(_) => 0,
+            _ => 1,
+        }
     }
 }
 
@@ -98,7 +112,8 @@ impl Target<'_> {
 pub(super) fn credits(path: &str) -> u64 {
     match Route::of(path) {
         Some(Route::Crm(_, target)) => target.credits(),
-        Some(Route::Token | Route::RevokeToken) | None => 0,
+        // Books counts its calls by itself.
+        Some(Route::Token | Route::RevokeToken | Route::Invoke | Route::Books(_)) | None => 0,
     }
 }
 

@@ -12,6 +12,7 @@ impl Upstream {
         let modules: Vec<Value> = self
             .model
             .modules()
+            .filter(|module| module.entity.is_none())
             .map(|module| {
                 json!({
                     "api_name": module.name,

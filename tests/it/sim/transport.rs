@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crmirror::mirror::time::UpstreamTime;
+use crmirror::upstream::transport::call::{Answered, Call, Caller};
 use crmirror::upstream::transport::{
     Body, Method, REPLY_LIMIT, Reply, Request, Transport, TransportError,
 };
@@ -57,6 +58,35 @@ impl Transport for SimTransport {
     }
 }
 
+impl Caller for SimTransport {
+    fn call(&self, call: &Call) -> Result<Answered, TransportError> {
+        let mut upstream = lock(&self.upstream);
+        let (origin, target) = split(call.url.reveal());
+        let mut asked = Asked::new("POST", target);
+        for (name, value) in &call.headers {
+            asked = asked.header(name, value);
+        }
+        if let Some(token) = &call.token {
+            asked = asked.token(token.reveal());
+        }
+        if let Some(media_type) = &call.media_type {
+            asked = asked.header("content-type", media_type);
+        }
+        asked.body = call.content.clone();
+        let outcome = if origin == upstream.knobs.api_origin {
+            if let Some(hook) = lock(&self.before_each).as_mut() {
+                hook(&mut upstream, &asked);
+            }
+            upstream.answer(&asked)
+        } else {
+            Err(upstream.stray(&asked, origin))
+        };
+        let answer = outcome.map_err(error)?;
+        let headers = answer.headers.clone();
+        Ok(Answered { reply: reply(answer)?, headers })
+    }
+}
+
 /// `https://host:port` and the rest; only what stands before the first `/` of the path counts, so
 /// that userinfo makes a foreign origin.
 fn split(url: &str) -> (&str, &str) {
@@ -85,6 +115,10 @@ fn asked(request: &Request, target: &str) -> Asked {
         Body::Form(body) => {
             asked.header("content-type", "application/x-www-form-urlencoded").body(body.reveal())
         }
+        Body::Signed { form, hash } => asked
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("hash", hash)
+            .body(form.reveal()),
     }
 }
 

@@ -103,6 +103,8 @@ impl Body {
             client_id: CLIENT_ID.to_owned(),
             client_secret: Secret::new(CLIENT_SECRET.to_owned()),
             refresh_token: Some(Secret::new(REFRESH_TOKEN.to_owned())),
+            platform_secret: None,
+            zapikey: None,
         };
         let mut heart = Heart::new(
             &config,

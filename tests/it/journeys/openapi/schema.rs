@@ -113,6 +113,16 @@ fn matches(pattern: &str, text: &str) -> bool {
             let number = text.strip_suffix(['s', 'm', 'h', 'd']).unwrap_or_default();
             text == "0s" || (all(number, |c| c.is_ascii_digit()) && !all(number, |c| c == '0'))
         }
+        r"^(0|[1-9][0-9]{0,19})-[0-9a-f]{16}$" => {
+            text.split_once('-').is_some_and(|(number, rest)| {
+                let small = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+                is_number(number, 20) && rest.len() == 16 && rest.chars().all(small)
+            })
+        }
+        r"^[A-Za-z][A-Za-z0-9_]*$" => {
+            text.starts_with(|c: char| c.is_ascii_alphabetic())
+                && all(text, |c| c.is_ascii_alphanumeric() || c == '_')
+        }
         r"^[A-Z][A-Z_]*$" => {
             !text.starts_with('_') && all(text, |c| c.is_ascii_uppercase() || c == '_')
         }

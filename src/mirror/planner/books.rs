@@ -1,0 +1,146 @@
+//! Where the plan of Books meets the planner's: who goes first, and whose trouble it is.
+
+use crate::mirror::books::plan::{BooksAction, BooksOutcome, BooksPlan, Wanted};
+use crate::mirror::credits::{Credits, Purpose};
+use crate::mirror::record::ModuleName;
+use crate::mirror::time::{Tick, UpstreamTime};
+use crate::mirror::trouble::Trouble;
+
+use super::wake::SHORTEST_WAIT;
+use super::{Action, Planner, Token, Upstream};
+
+impl Planner {
+    /// What is to be done with Books; else when to look again, if ever.
+    pub(super) fn of_books(
+        &mut self,
+        now: Tick,
+        upstream_now: Option<UpstreamTime>,
+        calls: &Credits,
+    ) -> Result<(Purpose, Action), Option<Tick>> {
+        let is_removed = self.platform.is_removed();
+        let Some(books) = self.books.as_mut().filter(|_| !is_removed) else { return Err(None) };
+        let open_at = books.open_at();
+        let may_call = |purpose| open_at <= now && calls.allow(purpose, upstream_now);
+        if may_call(Purpose::Channel) {
+            if let Some(wanted) = self.webhooks.as_ref().and_then(|plan| plan.next(now)) {
+                return Ok((Purpose::Channel, Action::BooksWebhooks(wanted)));
+            }
+        }
+        match books.next(now, upstream_now, &self.waiting, calls) {
+            Some((_, Wanted::Time)) if !self.token_lane.is_over(now) => {
+                return Err(Some(self.token_lane.until()));
+            }
+            Some((purpose, wanted)) => return Ok((purpose, action(wanted))),
+            None => {}
+        }
+        // Scans find most of what was lost: they come before it is looked for.
+        let looks_back = !books.is_catching_up(now);
+        if looks_back && may_call(Purpose::CatchUp) {
+            if let Some(wanted) = self.webhooks.as_ref().and_then(|plan| plan.look_back(now)) {
+                return Ok((Purpose::CatchUp, Action::BooksWebhooks(wanted)));
+            }
+        }
+        let wake = books.wake(now, upstream_now, &self.waiting);
+        let of_webhooks = self.webhooks.as_ref().map(|plan| match looks_back {
+            true => plan.wake().max(open_at),
+            false => plan.list_wake().max(open_at),
+        });
+        let wake = of_webhooks.map_or(wake, |other| other.min(wake));
+        Err(Some(wake.max(now.after(SHORTEST_WAIT))))
+    }
+
+    /// An action is handed out: whose turn it was, and what it takes of Books' pace.
+    pub(super) fn take_turn(&mut self, action: &Action, now: Tick) {
+        let is_webhook = matches!(action, Action::BooksWebhooks(_));
+        self.was_books = is_webhook || self.module_of_books(action).is_some();
+        let is_call = self.was_books && !matches!(action, Action::Books(a) if !a.is_call());
+        self.books.iter_mut().filter(|_| is_call).for_each(|books| books.calls(now));
+    }
+
+    /// The module of Books that this action is about, if it is about one.
+    pub(super) fn module_of_books(&self, action: &Action) -> Option<ModuleName> {
+        let module = match action {
+            Action::Books(action) => action.entity().module(),
+            Action::Fetch(fetch) => fetch.module.clone(),
+            Action::RefreshToken
+            | Action::Channel(_)
+            | Action::ReadFields(_)
+            | Action::ReadPage(..)
+            | Action::Finish(..)
+            | Action::Count(_)
+            | Action::ReadDocument(_)
+            | Action::BooksWebhooks(_)
+            | Action::TakeEvent
+            | Action::SetAside(..) => return None,
+        };
+        self.books.as_ref().is_some_and(|books| books.has(&module)).then_some(module)
+    }
+
+    /// What was done with lists of Books brought this.
+    pub(super) fn learn_books(&mut self, action: &BooksAction, outcome: &BooksOutcome, now: Tick) {
+        if let BooksOutcome::Page(_, arrived) | BooksOutcome::Compared(_, arrived) = outcome {
+            self.waiting.add(arrived.clone(), now);
+        }
+        if let Some(books) = &mut self.books {
+            books.learn(action, outcome, now, &mut self.dice);
+        }
+    }
+
+    /// Trouble with Books is Books' own, but for the line, the disk and the token, which it shares
+    /// with CRM.
+    pub(super) fn learn_trouble_of_books(
+        &mut self,
+        action: Action,
+        module: &ModuleName,
+        trouble: Trouble,
+        now: Tick,
+    ) {
+        let is_new = !self.is_proved();
+        let asked = trouble.asked_pause();
+        let Some(books) = &mut self.books else { return };
+        match &trouble {
+            Trouble::NoRoom { why } => self.pause_for_room(why, now),
+            Trouble::Unreachable { why } => self.lose_line(why, now),
+            Trouble::Throttled { why, after } => {
+                books.throttled(why, *after, now, &mut self.dice);
+                self.reach_upstream();
+            }
+            // A fresh token that Books refuses may be good for everything else.
+            Trouble::TokenRefused { why } => {
+                if books.token_refused(module, is_new, why, now, &mut self.dice) {
+                    self.token = Token::Needed;
+                }
+            }
+            Trouble::Failed { why, .. } | Trouble::Denied { why, .. } => {
+                let is_denied = matches!(trouble, Trouble::Denied { .. });
+                if !is_denied {
+                    books.failed(why, asked, now, &mut self.dice);
+                }
+                if let Action::Books(action) = &action {
+                    books.stumble(action, why, is_denied, asked, now, &mut self.dice);
+                }
+                self.reach_upstream();
+                self.learn_refusal(action, trouble, now);
+            }
+        }
+    }
+
+    /// Upstream answered, if not with what was asked for.
+    fn reach_upstream(&mut self) {
+        self.upstream = Upstream::Online;
+        self.line.clear();
+    }
+
+    /// Books answered.
+    pub(super) fn books_answered(&mut self, module: &ModuleName) {
+        self.books.iter_mut().for_each(|books: &mut BooksPlan| books.answered(module));
+    }
+}
+
+fn action(wanted: Wanted) -> Action {
+    match wanted {
+        Wanted::Books(action) => Action::Books(action),
+        Wanted::Fetch(fetch) => Action::Fetch(fetch),
+        Wanted::Time => Action::RefreshToken,
+    }
+}
