@@ -185,7 +185,8 @@ impl Upstream {
         }
         let hides_inactive = ["contacts", "items"].contains(&entity.plural());
         if hides_inactive && asked.param("filter_by") != Some("Status.All") {
-            let inactive = Some(&"\"inactive\"".to_owned());
+            let inactive = "\"inactive\"".to_owned();
+            let inactive = Some(&inactive);
             rows.retain(|(_, row)| row.values.get("status") != inactive);
         }
         let mut column = "created_time";
