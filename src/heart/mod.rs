@@ -22,7 +22,6 @@ use crate::mirror::planner::{
     Action, DocumentsRead, Input, ModuleStart, Next, Outcome, Planner, Settings, Start,
 };
 use crate::mirror::record::ModuleName;
-use crate::mirror::road::How;
 use crate::mirror::time::{Tick, UpstreamTime};
 use crate::mirror::trouble::Trouble;
 use crate::server::board::Board;
@@ -333,17 +332,7 @@ impl Heart {
 
     /// A commit of this module that so far changes nothing.
     fn commit_of(&self, module: &ModuleName, now: UpstreamTime) -> Commit {
-        Commit {
-            module: module.clone(),
-            time: now,
-            writes: Vec::new(),
-            ledger: self.modules[module].ledger.clone(),
-            settled: Vec::new(),
-            arrivals: Vec::new(),
-            set_aside: Vec::new(),
-            released: Vec::new(),
-            how: How::Untold,
-        }
+        Commit { ledger: self.modules[module].ledger.clone(), ..Commit::new(module.clone(), now) }
     }
 
     /// Commits, and remembers the ledger as committed.
@@ -440,17 +429,8 @@ fn take_over_inbox(
     for (module, settled) in by_module {
         log::info!("{module} is no longer mirrored: {} waiting ids are let go", settled.len());
         let ledger = store.ledger(&module)?;
-        let let_go = store.commit(Commit {
-            module,
-            time: UpstreamTime::EPOCH,
-            writes: Vec::new(),
-            ledger,
-            settled,
-            arrivals: Vec::new(),
-            set_aside: Vec::new(),
-            released: Vec::new(),
-            how: How::Untold,
-        });
+        let let_go =
+            store.commit(Commit { ledger, settled, ..Commit::new(module, UpstreamTime::EPOCH) });
         match let_go {
             // On a full disk they stay, and are passed over again at the next start.
             Ok(_) | Err(StoreError::NoRoom { .. }) => {}

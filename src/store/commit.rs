@@ -62,6 +62,22 @@ pub struct Commit {
 }
 
 impl Commit {
+    /// A commit of what was observed of a module then, which so far changes nothing; it leaves the
+    /// ledger of a module that has not been looked at yet.
+    pub fn new(module: ModuleName, time: UpstreamTime) -> Commit {
+        Commit {
+            module,
+            time,
+            writes: Vec::new(),
+            ledger: Ledger::default(),
+            settled: Vec::new(),
+            arrivals: Vec::new(),
+            set_aside: Vec::new(),
+            released: Vec::new(),
+            how: How::Untold,
+        }
+    }
+
     /// About how much is written: the records, of which one can be as large as a reply.
     pub(super) fn bytes(&self) -> u64 {
         self.writes.iter().filter_map(Write::json).map(|json| json.len() as u64).sum()

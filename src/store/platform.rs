@@ -12,10 +12,8 @@ use super::commit::{Commit, Write, write_entries};
 use super::keys::{self, Key};
 use super::past::{Past, Step};
 use super::{Damage, Durable, EnqueueError, Store, StoreError, values};
-use crate::mirror::ledger::Ledger;
 use crate::mirror::platform::{Announced, Recorded};
 use crate::mirror::record::{ChangeKind, Entry, ModuleName, RecordId};
-use crate::mirror::road::How;
 use crate::mirror::time::UpstreamTime;
 
 /// Events that may wait at once. The heart takes them within moments, or within the minutes of a
@@ -130,17 +128,7 @@ fn records_through(last: u64) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
 
 /// A commit of the platform's own module. There is no ledger of it: nothing is to be proved.
 fn of_platform(time: UpstreamTime, writes: Vec<Write>) -> Commit {
-    Commit {
-        module: ModuleName::platform(),
-        time,
-        writes,
-        ledger: Ledger::default(),
-        settled: Vec::new(),
-        arrivals: Vec::new(),
-        set_aside: Vec::new(),
-        released: Vec::new(),
-        how: How::Untold,
-    }
+    Commit { writes, ..Commit::new(ModuleName::platform(), time) }
 }
 
 #[cfg(test)]

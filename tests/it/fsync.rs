@@ -15,7 +15,6 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use crmirror::mirror::inbox::{Arrival, Reason};
 use crmirror::mirror::ledger::Ledger;
 use crmirror::mirror::record::{ChangeKind, Entry, ModuleName, Record, RecordId};
-use crmirror::mirror::road::How;
 use crmirror::mirror::time::UpstreamTime;
 use crmirror::store::{Commit, Store, Write, file};
 
@@ -168,15 +167,10 @@ fn a_power_cut_takes_nothing_acknowledged_and_no_part_of_a_commit() {
 fn settling(id: RecordId, sequence: u64) -> Commit {
     let record = Record::parse(&format!(r#"{{"id":"{id}"}}"#)).unwrap();
     Commit {
-        module: ModuleName::parse("Leads").unwrap(),
-        time: UpstreamTime::EPOCH,
         writes: vec![Write { id, entry: Entry::Live(record), change: Some(ChangeKind::Upsert) }],
         ledger: Ledger { records: id.number() + 1, ..Ledger::default() },
         settled: vec![sequence],
-        arrivals: Vec::new(),
-        set_aside: Vec::new(),
-        released: Vec::new(),
-        how: How::Untold,
+        ..Commit::new(ModuleName::parse("Leads").unwrap(), UpstreamTime::EPOCH)
     }
 }
 

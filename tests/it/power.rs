@@ -13,7 +13,6 @@ use crmirror::mirror::criteria::terms_of_text;
 use crmirror::mirror::inbox::{Arrival, Reason};
 use crmirror::mirror::ledger::Ledger;
 use crmirror::mirror::record::{ChangeKind, Entry, FieldName, ModuleName, Record, RecordId};
-use crmirror::mirror::road::How;
 use crmirror::mirror::time::UpstreamTime;
 use crmirror::store::{Commit, Healing, Order, Store, Write};
 
@@ -118,15 +117,10 @@ fn record(id: u64) -> Record {
 fn settling(id: RecordId, sequence: u64) -> Commit {
     let entry = Entry::Live(record(id.number()));
     Commit {
-        module: module(),
-        time: UpstreamTime::EPOCH,
         writes: vec![Write { id, entry, change: Some(ChangeKind::Upsert) }],
         ledger: Ledger { records: id.number() + 1, ..Ledger::default() },
         settled: vec![sequence],
-        arrivals: Vec::new(),
-        set_aside: Vec::new(),
-        released: Vec::new(),
-        how: How::Untold,
+        ..Commit::new(module(), UpstreamTime::EPOCH)
     }
 }
 

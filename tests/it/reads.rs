@@ -10,7 +10,6 @@ use std::time::Duration;
 use crmirror::clock::Clock;
 use crmirror::mirror::ledger::Ledger;
 use crmirror::mirror::record::{ChangeKind, Entry, FieldName, ModuleName, Record, RecordId};
-use crmirror::mirror::road::How;
 use crmirror::mirror::time::{Tick, UpstreamTime};
 use crmirror::server::asked::{Asked, Peer};
 use crmirror::server::board::{Board, Report};
@@ -110,17 +109,7 @@ impl Desk {
             entry,
             change: Some(ChangeKind::Upsert),
         });
-        let commit = Commit {
-            module: leads(),
-            time: LONG_AGO,
-            writes: writes.collect(),
-            ledger: Ledger::default(),
-            settled: Vec::new(),
-            arrivals: Vec::new(),
-            set_aside: Vec::new(),
-            released: Vec::new(),
-            how: How::Untold,
-        };
+        let commit = Commit { writes: writes.collect(), ..Commit::new(leads(), LONG_AGO) };
         self.store.commit(commit).unwrap();
     }
 

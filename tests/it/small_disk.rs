@@ -4,9 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crmirror::mirror::inbox::{Arrival, Reason};
-use crmirror::mirror::ledger::Ledger;
 use crmirror::mirror::record::{Entry, ModuleName, Record, RecordId};
-use crmirror::mirror::road::How;
 use crmirror::mirror::time::UpstreamTime;
 use crmirror::store::{Commit, EnqueueError, Healing, Store, StoreError, Write};
 
@@ -26,15 +24,9 @@ fn commit(id: u64, settled: Vec<u64>) -> Commit {
     let record = Record::parse(&format!(r#"{{"id":"{id}","text":"{text}"}}"#)).unwrap();
     let entry = Entry::Live(record);
     Commit {
-        module: module(),
-        time: UpstreamTime::EPOCH,
         writes: vec![Write { id: RecordId::new(id), entry, change: None }],
-        ledger: Ledger::default(),
         settled,
-        arrivals: Vec::new(),
-        set_aside: Vec::new(),
-        released: Vec::new(),
-        how: How::Untold,
+        ..Commit::new(module(), UpstreamTime::EPOCH)
     }
 }
 

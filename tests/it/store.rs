@@ -210,7 +210,6 @@ fn any_commit(random: &mut fastrand::Rng) -> Commit {
     let time = UpstreamTime::from_unix(random.i64(0..4_000_000_000));
     let why = "INVALID_DATA".to_owned();
     Commit {
-        time,
         writes: some(random, any_write),
         ledger: Ledger {
             records: random.u64(..),
@@ -227,23 +226,13 @@ fn any_commit(random: &mut fastrand::Rng) -> Commit {
         }),
         released: some(random, any_id),
         how: How::Page(Reading::CatchUp),
-        module,
+        ..Commit::new(module, time)
     }
 }
 
 /// A commit of nothing.
 fn empty(module: &ModuleName) -> Commit {
-    Commit {
-        module: module.clone(),
-        time: UpstreamTime::EPOCH,
-        writes: Vec::new(),
-        ledger: Ledger::default(),
-        settled: Vec::new(),
-        arrivals: Vec::new(),
-        set_aside: Vec::new(),
-        released: Vec::new(),
-        how: How::Untold,
-    }
+    Commit::new(module.clone(), UpstreamTime::EPOCH)
 }
 
 #[test]

@@ -9,7 +9,6 @@ use crmirror::mirror::document::{Document, DocumentName};
 use crmirror::mirror::inbox::{Arrival, Quarantined, Reason};
 use crmirror::mirror::ledger::{Ledger, Scan, ScanKind};
 use crmirror::mirror::record::{ChangeKind, Entry, ModuleName, Record, RecordId};
-use crmirror::mirror::road::How;
 use crmirror::mirror::time::UpstreamTime;
 use crmirror::store::{Commit, Healing, Store, TOMBSTONE_AGE, Write, examine};
 
@@ -49,17 +48,7 @@ fn proved(records: u64) -> Ledger {
 }
 
 fn commit(writes: Vec<Write>, records: u64) -> Commit {
-    Commit {
-        module: module(),
-        time: at(60),
-        writes,
-        ledger: proved(records),
-        settled: Vec::new(),
-        arrivals: Vec::new(),
-        set_aside: Vec::new(),
-        released: Vec::new(),
-        how: How::Untold,
-    }
+    Commit { writes, ledger: proved(records), ..Commit::new(module(), at(60)) }
 }
 
 fn document() -> Document {

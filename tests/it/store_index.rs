@@ -8,9 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use crmirror::mirror::criteria::{Criteria, terms_of_record, terms_of_text};
-use crmirror::mirror::ledger::Ledger;
 use crmirror::mirror::record::{ChangeKind, Entry, FieldName, ModuleName, Record, RecordId};
-use crmirror::mirror::road::How;
 use crmirror::mirror::time::UpstreamTime;
 use crmirror::store::{Commit, Index, Order, Phase, Store, Write, examine};
 
@@ -65,17 +63,7 @@ fn any_write(random: &mut fastrand::Rng) -> Write {
 }
 
 fn commit(module: &ModuleName, writes: Vec<Write>) -> Commit {
-    Commit {
-        module: module.clone(),
-        time: at(9),
-        writes,
-        ledger: Ledger::default(),
-        settled: Vec::new(),
-        arrivals: Vec::new(),
-        set_aside: Vec::new(),
-        released: Vec::new(),
-        how: How::Untold,
-    }
+    Commit { writes, ..Commit::new(module.clone(), at(9)) }
 }
 
 fn any_commit(random: &mut fastrand::Rng) -> Commit {

@@ -14,7 +14,6 @@ use crmirror::mirror::criteria::terms_of_text;
 use crmirror::mirror::inbox::{Arrival, Quarantined, Reason};
 use crmirror::mirror::ledger::{Ledger, Position, Scan, ScanKind};
 use crmirror::mirror::record::{ChangeKind, Entry, FieldName, ModuleName, Record, RecordId};
-use crmirror::mirror::road::How;
 use crmirror::mirror::time::UpstreamTime;
 use crmirror::store::{Commit, Order, Store, Write};
 
@@ -46,17 +45,8 @@ fn fill(store: &Store) {
         let (entry, change) = (Entry::Tombstone { gone: at(5) }, Some(ChangeKind::Delete));
         Write { id: RecordId::new(id), entry, change }
     };
-    let commit = |name, writes, ledger| Commit {
-        module: module(name),
-        time: at(60),
-        writes,
-        ledger,
-        settled: Vec::new(),
-        arrivals: Vec::new(),
-        set_aside: Vec::new(),
-        released: Vec::new(),
-        how: How::Untold,
-    };
+    let commit =
+        |name, writes, ledger| Commit { writes, ledger, ..Commit::new(module(name), at(60)) };
     let proved = Ledger {
         records: 2,
         complete_through: Some(at(50)),
@@ -119,17 +109,7 @@ fn fill_more(store: &Store) {
         Write { id: RecordId::new(id), entry, change: None }
     };
     store
-        .commit(Commit {
-            module,
-            time: at(80),
-            writes: (1..=80).map(write).collect(),
-            ledger: Ledger::default(),
-            settled: Vec::new(),
-            arrivals: Vec::new(),
-            set_aside: Vec::new(),
-            released: Vec::new(),
-            how: How::Untold,
-        })
+        .commit(Commit { writes: (1..=80).map(write).collect(), ..Commit::new(module, at(80)) })
         .unwrap();
 }
 

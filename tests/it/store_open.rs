@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use crmirror::mirror::inbox::{Arrival, Reason};
 use crmirror::mirror::ledger::Ledger;
 use crmirror::mirror::record::{Entry, ModuleName, Record, RecordId};
-use crmirror::mirror::road::How;
 use crmirror::mirror::time::UpstreamTime;
 use crmirror::store::{Commit, Damage, EnqueueError, Healing, OpenError, Store, StoreError, Write};
 
@@ -36,15 +35,9 @@ fn filled(name: &str) -> Scratch {
         let write =
             |id| Write { id: RecordId::new(id), entry: Entry::Live(record(id)), change: None };
         let commit = Commit {
-            module: module(),
-            time: UpstreamTime::EPOCH,
             writes: (first..first + 50).map(write).collect(),
             ledger: proved(first + 50),
-            settled: Vec::new(),
-            arrivals: Vec::new(),
-            set_aside: Vec::new(),
-            released: Vec::new(),
-            how: How::Untold,
+            ..Commit::new(module(), UpstreamTime::EPOCH)
         };
         store.commit(commit).unwrap();
     }

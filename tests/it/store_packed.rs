@@ -9,9 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crmirror::mirror::ledger::Ledger;
 use crmirror::mirror::record::{ChangeKind, Entry, ModuleName, Record, RecordId};
-use crmirror::mirror::road::How;
 use crmirror::mirror::time::UpstreamTime;
 use crmirror::store::{
     Commit, Damage, Healing, Shape, Sight, Store, StoreError, Terms, Write, examine, import,
@@ -46,17 +44,7 @@ fn live(record: Record) -> Write {
 }
 
 fn commit(writes: Vec<Write>) -> Commit {
-    Commit {
-        module: module(),
-        time: UpstreamTime::EPOCH,
-        writes,
-        ledger: Ledger::default(),
-        settled: Vec::new(),
-        arrivals: Vec::new(),
-        set_aside: Vec::new(),
-        released: Vec::new(),
-        how: How::Untold,
-    }
+    Commit { writes, ..Commit::new(module(), UpstreamTime::EPOCH) }
 }
 
 fn open(directory: &Path) -> Store {

@@ -37,8 +37,6 @@ fn live(id: u64, text: &str) -> Write {
 fn commit(name: &str, writes: Vec<Write>) -> Commit {
     let scan = Scan { next: Position::Page(3), ..Scan::whole(ScanKind::Sweep, None, at(90)) };
     Commit {
-        module: module(name),
-        time: at(80),
         ledger: Ledger {
             records: writes.len() as u64,
             complete_through: Some(at(70)),
@@ -47,7 +45,6 @@ fn commit(name: &str, writes: Vec<Write>) -> Commit {
             ..Ledger::default()
         },
         writes,
-        settled: Vec::new(),
         arrivals: vec![Arrival::new(module(name), RecordId::new(99), Reason::Scanned)],
         set_aside: vec![Quarantined {
             module: module(name),
@@ -55,8 +52,8 @@ fn commit(name: &str, writes: Vec<Write>) -> Commit {
             why: "NO_PERMISSION".to_owned(),
             since: at(60),
         }],
-        released: Vec::new(),
         how: How::Page(Reading::CatchUp),
+        ..Commit::new(module(name), at(80))
     }
 }
 

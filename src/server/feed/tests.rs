@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::*;
-use crate::mirror::ledger::Ledger;
 use crate::mirror::record::Record;
-use crate::mirror::road::How;
 use crate::mirror::time::UpstreamTime;
 use crate::server::again::ROUND_HEADER;
 use crate::server::asked::Peer;
@@ -37,15 +35,8 @@ impl Feed {
             change: Some(ChangeKind::Upsert),
         };
         let commit = Commit {
-            module: ModuleName::parse(module).unwrap(),
-            time: UpstreamTime::EPOCH,
             writes: ids.map(write).collect(),
-            ledger: Ledger::default(),
-            settled: Vec::new(),
-            arrivals: Vec::new(),
-            set_aside: Vec::new(),
-            released: Vec::new(),
-            how: How::Untold,
+            ..Commit::new(ModuleName::parse(module).unwrap(), UpstreamTime::EPOCH)
         };
         self.store.commit(commit).unwrap();
     }

@@ -4,9 +4,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use crmirror::mirror::ledger::Ledger;
 use crmirror::mirror::record::{ChangeKind, Entry, ModuleName, Record, RecordId};
-use crmirror::mirror::road::How;
 use crmirror::mirror::time::UpstreamTime;
 use crmirror::store::{Commit, Sight, Store, Write};
 
@@ -79,15 +77,8 @@ fn update(store: &Store, lifelike: &mut Lifelike, dice: &mut fastrand::Rng) -> i
         Ok(Write { id: RecordId::new(id), entry, change: Some(ChangeKind::Upsert) })
     };
     let commit = Commit {
-        module: ModuleName::parse("Leads").map_err(io::Error::other)?,
-        time: UpstreamTime::EPOCH,
         writes: (0..BATCH).map(write).collect::<io::Result<_>>()?,
-        ledger: Ledger::default(),
-        settled: Vec::new(),
-        arrivals: Vec::new(),
-        set_aside: Vec::new(),
-        released: Vec::new(),
-        how: How::Untold,
+        ..Commit::new(ModuleName::parse("Leads").map_err(io::Error::other)?, UpstreamTime::EPOCH)
     };
     store.commit(commit).map_err(io::Error::other)?;
     Ok(())

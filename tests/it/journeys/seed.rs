@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use crmirror::mirror::ledger::Ledger;
 use crmirror::mirror::record::{ChangeKind, Entry, ModuleName, Record, RecordId};
-use crmirror::mirror::road::How;
 use crmirror::mirror::time::UpstreamTime;
 use crmirror::store::{Commit, Shape, Store, Terms, Write, write_seed};
 use serde_json::Value;
@@ -257,9 +256,9 @@ fn what_upstream_has_forgotten_since_takes_a_listing() {
         ..Ledger::default()
     };
     let (store, _) = Store::open(&first.path("made")).unwrap();
-    let mut commit = Commit { ledger, ..nothing(&module) };
-    commit.writes = writes;
-    store.commit(commit).unwrap();
+    store
+        .commit(Commit { ledger, writes, ..Commit::new(module.clone(), UpstreamTime::EPOCH) })
+        .unwrap();
     store.snapshot(days(60)).unwrap();
     drop(store);
     let shape = Shape { fields: None, whole_records: false, organization: None };
@@ -276,19 +275,4 @@ fn what_upstream_has_forgotten_since_takes_a_listing() {
     let truth = first.truth("Leads", false);
     second.until("it is swept", |place| (place.records("Leads") == truth).then_some(()));
     assert!(!first.calls(is_listing).is_empty() && second.record("Leads", ids[0]).is_some());
-}
-
-/// A commit of nothing.
-fn nothing(module: &ModuleName) -> Commit {
-    Commit {
-        module: module.clone(),
-        time: UpstreamTime::EPOCH,
-        writes: Vec::new(),
-        ledger: Ledger::default(),
-        settled: Vec::new(),
-        arrivals: Vec::new(),
-        set_aside: Vec::new(),
-        released: Vec::new(),
-        how: How::Untold,
-    }
 }

@@ -3,9 +3,7 @@
 use std::net::TcpStream;
 use std::path::Path;
 
-use crmirror::mirror::ledger::Ledger;
 use crmirror::mirror::record::{Entry, ModuleName, Record, RecordId};
-use crmirror::mirror::road::How;
 use crmirror::mirror::time::UpstreamTime;
 use crmirror::store::{Commit, Store, Write};
 
@@ -24,15 +22,8 @@ fn write_all(store: &Store, entry: impl Fn(u64) -> Entry) {
         let writes =
             batch.iter().map(|&id| Write { id: RecordId::new(id), entry: entry(id), change: None });
         let commit = Commit {
-            module: ModuleName::parse("Leads").unwrap(),
-            time: UpstreamTime::EPOCH,
             writes: writes.collect(),
-            ledger: Ledger::default(),
-            settled: Vec::new(),
-            arrivals: Vec::new(),
-            set_aside: Vec::new(),
-            released: Vec::new(),
-            how: How::Untold,
+            ..Commit::new(ModuleName::parse("Leads").unwrap(), UpstreamTime::EPOCH)
         };
         store.commit(commit).unwrap();
     }
