@@ -127,9 +127,7 @@ fn resend(caller: &mut Caller, ids: &[RecordId], shown: Shown) -> Result<(), Fai
 /// Deletes the webhooks that are declared, and those of ours that are declared no longer.
 fn prune(config: &Config, mut caller: Caller, shown: Shown) -> Result<(), Failure> {
     let declared = declared_webhooks(config);
-    let listed =
-        |line: &mut Line, organization: &str| line.webhook_rows(organization, Listing::default());
-    let rows = caller.twice(listed)?;
+    let rows = caller.twice(|line| line.webhook_rows(Listing::default()))?;
     let ours = caller.identity.books();
     let kept = ours.webhooks().iter().filter(|_| ours.organization() == caller.organization);
     let mut doomed: Vec<(String, RecordId)> = Vec::new();
@@ -178,19 +176,16 @@ impl Caller {
             .map_err(|error| Failure::configuration(error.to_string()))?;
         let (transport, clock) = (Arc::new(transport), Arc::new(DeviceClock));
         let spent = Spending::default();
-        let line = Line::new(config, credentials, transport, clock, &identity, spent);
+        let mut line = Line::new(config, credentials, transport, clock, &identity, spent.clone());
+        line.open_books(books, spent);
         Ok(Caller { line, identity, organization: books.organization_id.clone() })
     }
 
     /// Asks, with a fresh token where the kept one is not accepted.
-    fn twice<T>(
-        &mut self,
-        ask: impl Fn(&mut Line, &str) -> Result<T, Trouble>,
-    ) -> Result<T, Failure> {
-        let answer = match ask(&mut self.line, &self.organization) {
+    fn twice<T>(&mut self, ask: impl Fn(&mut Line) -> Result<T, Trouble>) -> Result<T, Failure> {
+        let answer = match ask(&mut self.line) {
             Err(Trouble::TokenRefused { .. }) => {
-                let fresh = self.line.refresh();
-                fresh.and_then(|_| ask(&mut self.line, &self.organization))
+                self.line.refresh().and_then(|_| ask(&mut self.line))
             }
             answer => answer,
         };
@@ -199,8 +194,8 @@ impl Caller {
 
     /// Asks once, for something that upstream answers as JSON.
     fn ask(&mut self, request: impl Fn(&BooksApi) -> Request) -> Result<Value, Failure> {
-        self.twice(|line, organization| {
-            let request = request(&line.books(organization)?);
+        self.twice(|line| {
+            let request = request(&line.books_api()?);
             let reply = line.books_call(&request)?;
             let value: Value = serde_json::from_str(content(&reply)?).unwrap_or_default();
             Ok(without_secrets(value))

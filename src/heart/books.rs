@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::{Books, Config};
+use crate::config::Config;
 use crate::mirror::books::entity::Entity;
 use crate::mirror::books::plan::{BooksAction, BooksOutcome, BooksPlan, ListPage};
 use crate::mirror::books::scan::{Look, PageSeen};
-use crate::mirror::credits::Credits;
 use crate::mirror::inbox::{Arrival, InboxItem, Reason};
 use crate::mirror::ledger::{Ledger, Scan, ScanKind};
 use crate::mirror::planner::Outcome;
@@ -48,11 +47,6 @@ pub(super) fn plan<'a>(
     let entities = modules.filter_map(|module| Some((module.entity?, module.ledger.clone())));
     let every = &config.catch_up;
     Some(BooksPlan::new(entities.collect(), every.every, every.sweep_every, now))
-}
-
-/// The account of Books' calls, with what was spent before this start.
-pub(super) fn account(books: &Books, store: &Store) -> Result<Credits, StoreError> {
-    Ok(Credits::new(books.calls_per_day.into(), store.books_spending()?))
 }
 
 impl Heart {

@@ -104,8 +104,9 @@ impl Line {
         }
     }
 
-    /// Books is called too, with what its account allows.
-    pub fn open_books(&mut self, books: &Books, account: Credits) {
+    /// Books is called too, with what its account allows; so much of that is spent already.
+    pub fn open_books(&mut self, books: &Books, spent: Spending) {
+        let account = Credits::new(books.calls_per_day.into(), spent);
         self.books = Some((books.organization_id.clone(), account));
     }
 

@@ -207,8 +207,8 @@ impl Heart {
         let mut modules = load_modules(config, &store)?;
         modules.extend(books::modules(config, &store)?);
         let webhooks = webhooks::Webhooks::of(config);
-        if let Some(webhooks) = &webhooks {
-            identity.settle_books(&webhooks.organization)?;
+        if let Some(of_books) = config.books.as_ref().filter(|_| webhooks.is_some()) {
+            identity.settle_books(&of_books.organization_id)?;
         }
         let inbox = take_over_inbox(&store, &modules)?;
         let spent = store.spending()?;
@@ -216,7 +216,7 @@ impl Heart {
             Arc::new(Marked { transport, board: Arc::clone(&board), clock: Arc::clone(&clock) });
         let mut line = Line::new(config, credentials, transport, clock, &identity, spent);
         if let Some(of_books) = &config.books {
-            line.open_books(of_books, books::account(of_books, &store)?);
+            line.open_books(of_books, store.books_spending()?);
         }
         let proved = modules.values().filter_map(|module| module.ledger.complete_through);
         proved.for_each(|proved| line.note_stamp(proved));

@@ -19,7 +19,7 @@ use crate::store::StoreError;
 use crate::upstream::books::histories::Column;
 use crate::upstream::books::verdict::content;
 use crate::upstream::books::webhooks::{Draft, Listing};
-use crate::upstream::books::{BooksApi, histories, webhooks};
+use crate::upstream::books::{histories, webhooks};
 
 use super::line::Line;
 use super::{Heart, Stop, unless_full};
@@ -30,17 +30,14 @@ const LIST_PAGES_LIMIT: u32 = 10;
 /// What is declared.
 #[derive(Debug)]
 pub(super) struct Webhooks {
-    pub(super) organization: String,
     declared: Vec<Declared>,
 }
 
 impl Webhooks {
     /// What the configuration declares, if anything.
     pub(super) fn of(config: &Config) -> Option<Webhooks> {
-        let books = config.books.as_ref()?;
         let declared = declared(config);
-        let organization = books.organization_id.clone();
-        (!declared.is_empty()).then_some(Webhooks { organization, declared })
+        (!declared.is_empty()).then_some(Webhooks { declared })
     }
 
     /// A plan at its start.
@@ -67,20 +64,11 @@ pub fn declared(config: &Config) -> Vec<Declared> {
 }
 
 impl Line {
-    /// Books' API of an organization, to be called with the token that we have.
-    pub fn books(&self, organization: &str) -> Result<BooksApi, Trouble> {
-        Ok(BooksApi { api: self.api()?, organization: organization.to_owned() })
-    }
-
     /// Reads upstream's list of webhooks, all pages of it.
-    pub fn webhook_rows(
-        &mut self,
-        organization: &str,
-        listing: Listing,
-    ) -> Result<Vec<Row>, Trouble> {
+    pub fn webhook_rows(&mut self, listing: Listing) -> Result<Vec<Row>, Trouble> {
         let mut rows = Vec::new();
         for page in 1..=LIST_PAGES_LIMIT {
-            let request = webhooks::list(&self.books(organization)?, listing, page);
+            let request = webhooks::list(&self.books_api()?, listing, page);
             let reply = self.books_call(&request)?;
             let (more_rows, more) = webhooks::parse_rows(content(&reply)?)?;
             rows.extend(more_rows);
@@ -107,9 +95,8 @@ impl Heart {
     }
 
     fn look_at_webhooks(&mut self) -> Result<WebhookOutcome, Stop> {
-        let Webhooks { organization, declared } = self.ours();
-        let (organization, declared) = (organization.clone(), declared.clone());
-        let rows = self.line.webhook_rows(&organization, Listing::default())?;
+        let declared = self.ours().declared.clone();
+        let rows = self.line.webhook_rows(Listing::default())?;
         let mut shown = Vec::with_capacity(declared.len());
         for webhook in declared {
             let before = self.identity.books().before(&webhook.name);
@@ -139,7 +126,7 @@ impl Heart {
         };
         // Callbacks that are signed with it may be here before the answer.
         self.publish();
-        let api = self.line.books(&self.ours().organization)?;
+        let api = self.line.books_api()?;
         let draft = Draft::of(&webhook, secret.as_ref());
         let request = match id {
             Some(id) => webhooks::update(&api, id, &draft),
@@ -172,7 +159,7 @@ impl Heart {
             self.identity.keep_histories(memory)?;
             return Ok(WebhookOutcome::Failed(Vec::new()));
         }
-        let api = self.line.books(&self.ours().organization)?;
+        let api = self.line.books_api()?;
         let mut executions = Vec::new();
         for page in 1..=PAGES_LIMIT {
             let reply = self.line.books_call(&histories::list(&api, Column::EventTime, page))?;
@@ -194,7 +181,7 @@ impl Heart {
     /// Asks for executions again. They are remembered before that: where no answer comes, they may
     /// have been sent, and catch-up makes up for those that were not.
     fn resend(&mut self, batch: &[RecordId]) -> Result<WebhookOutcome, Stop> {
-        let api = self.line.books(&self.ours().organization)?;
+        let api = self.line.books_api()?;
         let mut memory = self.identity.books().histories().clone();
         memory.resending(batch);
         self.identity.keep_histories(memory.clone())?;

@@ -22,6 +22,7 @@ use crate::mirror::ledger::{Ledger, ScanKind};
 use crate::mirror::record::{ModuleName, RecordId};
 use crate::mirror::road::Reading;
 use crate::mirror::time::{Tick, UpstreamTime};
+use crate::mirror::trouble::Trouble;
 use crate::mirror::waiting::{Fetch, Waiting};
 
 /// Pauses after Books said that we ask too much. Which of its limits it was, its verdict says by
@@ -351,29 +352,14 @@ impl BooksPlan {
         }
     }
 
-    /// Books says that we ask too much.
-    pub fn throttled(
-        &mut self,
-        why: &str,
-        asked: Option<Duration>,
-        now: Tick,
-        dice: &mut fastrand::Rng,
-    ) {
-        self.trouble = Some(why.to_owned());
-        self.lane.fail(now, &THROTTLE, asked, dice);
-    }
-
-    /// Books failed. One record that it chokes on holds up the others for a moment only, since the
-    /// next answer ends the pause.
-    pub fn failed(
-        &mut self,
-        why: &str,
-        asked: Option<Duration>,
-        now: Tick,
-        dice: &mut fastrand::Rng,
-    ) {
-        self.trouble = Some(why.to_owned());
-        self.lane.fail(now, &FAILING, asked, dice);
+    /// Books failed, or says that we ask too much: nothing is asked of it for a while. One record
+    /// that it chokes on holds up the others for a moment only, since the next answer ends the
+    /// pause.
+    pub fn pause(&mut self, trouble: &Trouble, now: Tick, dice: &mut fastrand::Rng) {
+        let is_throttled = matches!(trouble, Trouble::Throttled { .. });
+        let pauses = if is_throttled { &THROTTLE } else { &FAILING };
+        self.trouble = Some(trouble.why().to_owned());
+        self.lane.fail(now, pauses, trouble.asked_pause(), dice);
     }
 
     /// The token was refused for this module. Whether a new one is worth while: one that is new

@@ -101,8 +101,8 @@ impl Planner {
         match &trouble {
             Trouble::NoRoom { why } => self.pause_for_room(why, now),
             Trouble::Unreachable { why } => self.lose_line(why, now),
-            Trouble::Throttled { why, after } => {
-                books.throttled(why, *after, now, &mut self.dice);
+            Trouble::Throttled { .. } => {
+                books.pause(&trouble, now, &mut self.dice);
                 self.reach_upstream();
             }
             // A fresh token that Books refuses may be good for everything else.
@@ -114,7 +114,7 @@ impl Planner {
             Trouble::Failed { why, .. } | Trouble::Denied { why, .. } => {
                 let is_denied = matches!(trouble, Trouble::Denied { .. });
                 if !is_denied {
-                    books.failed(why, asked, now, &mut self.dice);
+                    books.pause(&trouble, now, &mut self.dice);
                 }
                 if let Action::Books(action) = &action {
                     books.stumble(action, why, is_denied, asked, now, &mut self.dice);

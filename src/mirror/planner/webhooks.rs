@@ -36,9 +36,9 @@ impl Planner {
             Trouble::NoRoom { why } => self.pause_for_room(why, now),
             Trouble::TokenRefused { .. } if self.is_proved() => self.token = Token::Needed,
             Trouble::Unreachable { why } => self.lose_line(why, now),
-            Trouble::Throttled { why, after } => {
+            Trouble::Throttled { .. } => {
                 if let Some(books) = &mut self.books {
-                    books.throttled(why, *after, now, &mut self.dice);
+                    books.pause(trouble, now, &mut self.dice);
                 }
             }
             Trouble::TokenRefused { .. } | Trouble::Failed { .. } | Trouble::Denied { .. } => {}
