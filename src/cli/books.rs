@@ -4,29 +4,23 @@
 //! shown as it says it, but for secrets: those are never shown.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::clock::DeviceClock;
 use crate::config::{Books, Config};
-use crate::credentials::Credentials;
 use crate::error::Failure;
 use crate::heart::declared_webhooks;
-use crate::heart::line::Line;
-use crate::identity::Identity;
 use crate::mirror::books::histories::BATCH_LIMIT;
 use crate::mirror::credits::Spending;
 use crate::mirror::record::RecordId;
-use crate::mirror::trouble::Trouble;
 use crate::upstream::books::verdict::content;
 use crate::upstream::books::webhooks::{Draft, Listing};
 use crate::upstream::books::{BooksApi, histories, webhooks};
-use crate::upstream::transport::{HttpsTransport, Request};
+use crate::upstream::transport::Request;
 
 use super::args::BooksCommand;
+use super::asker::Asker;
 use super::client::Daemon;
-use super::login::failure;
 use super::table::Table;
 use super::{give_back, print, terminal_width};
 
@@ -125,10 +119,10 @@ fn resend(caller: &mut Caller, ids: &[RecordId], shown: Shown) -> Result<(), Fai
 }
 
 /// Deletes the webhooks that are declared, and those of ours that are declared no longer.
-fn prune(config: &Config, mut caller: Caller, shown: Shown) -> Result<(), Failure> {
+fn prune(config: &Config, mut caller: Caller<'_>, shown: Shown) -> Result<(), Failure> {
     let declared = declared_webhooks(config);
-    let rows = caller.twice(|line| line.webhook_rows(Listing::default()))?;
-    let ours = caller.identity.books();
+    let rows = caller.asker.ask(|line| line.webhook_rows(Listing::default()))?;
+    let ours = caller.asker.identity.books();
     let kept = ours.webhooks().iter().filter(|_| ours.organization() == caller.organization);
     let mut doomed: Vec<(String, RecordId)> = Vec::new();
     for webhook in &declared {
@@ -146,7 +140,7 @@ fn prune(config: &Config, mut caller: Caller, shown: Shown) -> Result<(), Failur
     for (name, id) in &doomed {
         caller.ask(|api| webhooks::delete(api, *id))?;
         if !is_running {
-            let forgotten = caller.identity.forget_webhook(name);
+            let forgotten = caller.asker.identity.forget_webhook(name);
             forgotten.map_err(|error| Failure::failed(error.to_string()))?;
         }
         told += &format!("the webhook {name} ({id}) is deleted\n");
@@ -162,39 +156,21 @@ fn prune(config: &Config, mut caller: Caller, shown: Shown) -> Result<(), Failur
 }
 
 /// Who asks upstream.
-struct Caller {
-    line: Line,
-    identity: Identity,
+struct Caller<'a> {
+    asker: Asker<'a>,
     organization: String,
 }
 
-impl Caller {
-    fn open(config: &Config, books: &Books) -> Result<Caller, Failure> {
-        let identity = Identity::open(&config.store).map_err(|e| Failure::failed(e.to_string()))?;
-        let (credentials, _) = Credentials::load(&config.upstream.credentials)?;
-        let transport = HttpsTransport::new(config.upstream.ca_file.as_deref())
-            .map_err(|error| Failure::configuration(error.to_string()))?;
-        let (transport, clock) = (Arc::new(transport), Arc::new(DeviceClock));
-        let spent = Spending::default();
-        let mut line = Line::new(config, credentials, transport, clock, &identity, spent.clone());
-        line.open_books(books, spent);
-        Ok(Caller { line, identity, organization: books.organization_id.clone() })
-    }
-
-    /// Asks, with a fresh token where the kept one is not accepted.
-    fn twice<T>(&mut self, ask: impl Fn(&mut Line) -> Result<T, Trouble>) -> Result<T, Failure> {
-        let answer = match ask(&mut self.line) {
-            Err(Trouble::TokenRefused { .. }) => {
-                self.line.refresh().and_then(|_| ask(&mut self.line))
-            }
-            answer => answer,
-        };
-        answer.map_err(failure)
+impl<'a> Caller<'a> {
+    fn open(config: &'a Config, books: &Books) -> Result<Caller<'a>, Failure> {
+        let mut asker = Asker::open(config)?;
+        asker.line.open_books(books, Spending::default());
+        Ok(Caller { asker, organization: books.organization_id.clone() })
     }
 
     /// Asks once, for something that upstream answers as JSON.
     fn ask(&mut self, request: impl Fn(&BooksApi) -> Request) -> Result<Value, Failure> {
-        self.twice(|line| {
+        self.asker.ask(|line| {
             let request = request(&line.books_api()?);
             let reply = line.books_call(&request)?;
             let value: Value = serde_json::from_str(content(&reply)?).unwrap_or_default();
@@ -225,14 +201,14 @@ impl Caller {
     }
 
     fn before(&self, name: &str) -> crate::mirror::books::webhooks::Before {
-        let books = self.identity.books();
+        let books = self.asker.identity.books();
         let is_theirs = books.organization() != self.organization;
         if is_theirs { Default::default() } else { books.before(name) }
     }
 
     /// Whether the daemon looks after this webhook.
     fn is_ours(&self, id: RecordId) -> bool {
-        let mut ours = self.identity.books().webhooks().keys();
+        let mut ours = self.asker.identity.books().webhooks().keys();
         ours.any(|name| self.before(name).id == Some(id))
     }
 }

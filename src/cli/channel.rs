@@ -14,20 +14,17 @@ use crate::config::Config;
 use crate::credentials::Credentials;
 use crate::daemon::open_store;
 use crate::error::Failure;
-use crate::heart::line::Line;
 use crate::heart::{Heart, Turn};
 use crate::identity::Identity;
 use crate::mirror::channel::Row;
-use crate::mirror::credits::Spending;
 use crate::mirror::planner::Input;
 use crate::mirror::record::ChannelId;
-use crate::mirror::trouble::Trouble;
 use crate::server::board::Board;
 use crate::upstream::transport::HttpsTransport;
 
 use super::args::ChannelCommand;
+use super::asker::{self, Asker};
 use super::client::{Daemon, refused};
-use super::login::failure;
 use super::table::Table;
 use super::{give_back, print, terminal_width};
 
@@ -105,7 +102,7 @@ fn do_it_here(config: &Config, input: Input, action: &str) -> Result<Value, Fail
     let store = open_store(&config.store)?;
     let (credentials, _) = Credentials::load(&config.upstream.credentials)?;
     credentials.require_refresh_token(&config.upstream.credentials)?;
-    let identity = Identity::open(&config.store).map_err(|e| Failure::failed(e.to_string()))?;
+    let identity = asker::identity(config)?;
     let board = Arc::new(Board::default());
     let transport = Arc::new(transport(config)?);
     let clock = Arc::new(DeviceClock);
@@ -153,20 +150,11 @@ fn state_of(status: &[u8]) -> Value {
 }
 
 fn show(config: &Config, json: bool) -> Result<(), Failure> {
-    let identity = Identity::open(&config.store).map_err(|e| Failure::failed(e.to_string()))?;
-    let id = id_of(config, &identity)
+    let mut asker = Asker::open(config)?;
+    let id = id_of(config, &asker.identity)
         .ok_or_else(|| Failure::failed("no channel was opened yet; crmirror run opens it"))?;
-    let (credentials, _) = Credentials::load(&config.upstream.credentials)?;
-    let transport = Arc::new(transport(config)?);
-    let clock = Arc::new(DeviceClock);
-    let spent = Spending::default();
-    let mut line = Line::new(config, credentials, transport, clock, &identity, spent);
-    let rows = match line.channel_rows(id) {
-        Err(Trouble::TokenRefused { .. }) => line.refresh().and_then(|_| line.channel_rows(id)),
-        rows => rows,
-    };
-    let rows: Vec<Row> =
-        rows.map_err(failure)?.into_iter().filter(|row| row.channel == id).collect();
+    let rows = asker.ask(|line| line.channel_rows(id))?;
+    let rows: Vec<Row> = rows.into_iter().filter(|row| row.channel == id).collect();
     print(&if json { as_json(id, &rows) } else { as_table(id, &rows) })
 }
 

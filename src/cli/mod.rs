@@ -1,6 +1,7 @@
 //! The commands that are not the daemon itself, and how they show what they found.
 
 pub mod args;
+mod asker;
 mod books;
 mod changes;
 mod channel;

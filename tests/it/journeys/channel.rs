@@ -266,6 +266,26 @@ fn show_renew_and_close_with_a_daemon_and_without() {
 }
 
 #[test]
+fn a_command_keeps_the_token_that_it_had_to_ask_for() {
+    let mut place = Place::new("channel-token");
+    place.begin();
+    place.kill();
+    place.upstream().accounts.expire_access();
+    let before = place.token_calls();
+    for _ in 0..3 {
+        let shown = place.run(&["channel", "show"]);
+        assert_eq!(shown.code, 0, "{shown:?}");
+    }
+    assert_eq!(place.token_calls() - before, 1);
+    // Nor does the daemon need another.
+    place.start();
+    place.until("it is as before", |place| {
+        (place.status()["channel"]["state"] == "open").then_some(())
+    });
+    assert_eq!(place.token_calls() - before, 1);
+}
+
+#[test]
 fn a_pull_only_daemon_opens_no_channel_and_no_callback_listener() {
     let mut place = Place::new("pull-only");
     let ids = old_leads(&mut place.upstream(), 2);
