@@ -82,7 +82,7 @@ Workloads:
   rest        memory, threads and writes when nothing happens
   day         what a quiet day costs upstream and the card
   flash       bytes written for each change, alone and among many
-  wear        disk against data, while the same records are updated; a minute more for a million
+  wear        disk against data, while the same records are updated; some minutes for a million
 
 Options:
   --quick     one short repetition of each, for a first look
