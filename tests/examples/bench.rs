@@ -61,6 +61,8 @@ mod converge {
     mod device;
     #[path = "../../it/converge/people.rs"]
     mod people;
+    #[path = "../../it/converge/post.rs"]
+    mod post;
     #[path = "../../it/converge/world.rs"]
     mod world;
 }

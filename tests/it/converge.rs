@@ -1,7 +1,8 @@
 //! It converges: after any mixture of what can go wrong, the mirror becomes equal to upstream.
 //!
 //! - `world` upstream, the post, a device with a real store, and time, from one seed · `agent` the
-//!   heart, store and reception · `device` its clocks · `people` what happens upstream.
+//!   heart, courier, store and reception · `device` its clocks · `people` what happens upstream ·
+//!   `books` what of it is Books' · `post` callbacks on their way.
 //! - `story` random stories in four forms: every road open, callbacks only, catch-up only, and with
 //!   Books beside CRM.
 //! - `plot` stories in a line each, for what once went wrong · `cost` what it costs upstream ·
@@ -32,14 +33,16 @@
 //! Of Books, all caught by its own form: a list of several pages believed after one pass, an order
 //! or a filter believed that is not kept, what its list does not show not doubted, an equal stamp
 //! trusted, the watermark moved to the end of a scan, a page read before what the last one left in
-//! doubt was fetched.
+//! doubt was fetched, a forged callback believed.
 
 mod agent;
+mod books;
 mod clocks;
 mod cost;
 mod device;
 mod people;
 mod plot;
+mod post;
 mod story;
 mod world;
 

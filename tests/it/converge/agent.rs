@@ -1,37 +1,35 @@
-//! The agent in process: the real heart, store and reception, on the simulator's transport.
+//! The agent in process: the real heart, courier, store and reception, on the simulator's
+//! transport.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Mutex};
 
 use crmirror::clock::Clock;
 use crmirror::config::Config;
+use crmirror::courier::{self, Courier};
 use crmirror::credentials::Credentials;
 use crmirror::heart::{Heart, Turn};
 use crmirror::identity::Identity;
 use crmirror::mirror::planner::Input;
 use crmirror::secret::Secret;
-use crmirror::server::asked::{Asked, Peer};
 use crmirror::server::board::Board;
 use crmirror::server::intake::Intake;
 use crmirror::server::receive::Notifications;
+use crmirror::server::receive_books::Announced;
 use crmirror::server::reception::Reception;
 use crmirror::store::{INBOX_LIMIT, Store};
 
 use super::device::Device;
-use crate::sim::{CLIENT_ID, CLIENT_SECRET, Callback, REFRESH_TOKEN, SimTransport};
-
-/// Where upstream calls back.
-pub(super) const NOTIFY_PATH: &str = "/callback/4f1c9a";
-
-/// The door for callbacks, which stays open while the heart is at work.
-pub(super) type Door = Arc<Mutex<Option<Reception>>>;
+use super::post::Door;
+use crate::sim::{CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN, SimTransport, ZAPIKEY};
 
 /// A running agent.
 pub(super) struct Agent {
     pub(super) heart: Heart,
     pub(super) store: Store,
     pub(super) board: Arc<Board>,
+    courier: Option<Courier>,
     rung: Receiver<Input>,
     door: Door,
 }
@@ -61,8 +59,14 @@ impl Agent {
             client_secret: Secret::new(CLIENT_SECRET.to_owned()),
             refresh_token: Some(Secret::new(REFRESH_TOKEN.to_owned())),
             platform_secret: None,
-            zapikey: None,
+            zapikey: Some(Secret::new(ZAPIKEY.to_owned())),
         };
+        let courier = (!config.functions.is_empty()).then(|| {
+            let (key, caller) = (credentials.zapikey.clone(), transport.clone());
+            let (store, board) = (store.clone(), Arc::clone(&board));
+            Courier::new(config, key, caller, Arc::clone(&clock), store, board, bell.clone())
+                .unwrap()
+        });
         let heart = Heart::new(
             config,
             credentials,
@@ -73,13 +77,9 @@ impl Agent {
             Arc::clone(&board),
         )
         .unwrap();
-        let modules = config.modules.iter().map(|module| module.name.clone()).collect();
-        let intake = Intake::new(store.clone(), Arc::clone(&board), bell, Arc::clone(&clock));
-        let intake = Arc::new(intake);
-        let reception = Reception::new(Arc::clone(&intake), false)
-            .with(NOTIFY_PATH, Notifications::new(modules, intake));
-        *door.lock().unwrap() = Some(reception);
-        Agent { heart, store, board, rung, door: Arc::clone(door) }
+        let intake = Intake::new(store.clone(), Arc::clone(&board), bell, clock);
+        *door.lock().unwrap() = Some(reception(config, Arc::new(intake)));
+        Agent { heart, store, board, courier, rung, door: Arc::clone(door) }
     }
 
     /// Takes in what rang, and turns once.
@@ -87,7 +87,14 @@ impl Agent {
         while let Ok(input) = self.rung.try_recv() {
             self.heart.hear(input);
         }
-        self.heart.turn().unwrap()
+        let of_heart = self.heart.turn().unwrap();
+        let Some(courier) = &mut self.courier else { return of_heart };
+        match (of_heart, courier.turn().unwrap()) {
+            (Turn::WaitUntil(one), courier::Turn::WaitUntil(other)) => {
+                Turn::WaitUntil(one.min(other))
+            }
+            (Turn::Acted, _) | (_, courier::Turn::Acted) => Turn::Acted,
+        }
     }
 }
 
@@ -100,17 +107,20 @@ impl Drop for Agent {
     }
 }
 
-/// Hands a callback in at the door; the status, or `None` when nobody is there.
-pub(super) fn deliver(door: &Door, callback: &Callback) -> Option<u16> {
-    let asked = Asked {
-        method: "POST".to_owned(),
-        target: NOTIFY_PATH.to_owned(),
-        headers: Vec::new(),
-        body: callback.body.clone().into_bytes(),
-        peer: Peer::Unix,
-        secure: false,
-    };
-    door.lock().unwrap().as_ref().map(|reception| reception.respond(&asked).status())
+/// What is received at which path, as the daemon has it.
+fn reception(config: &Config, intake: Arc<Intake>) -> Reception {
+    let mut reception = Reception::new(Arc::clone(&intake), false);
+    if let Some(channel) = &config.channel {
+        let modules = config.modules.iter().map(|module| module.name.clone()).collect();
+        let notifications = Notifications::new(modules, Arc::clone(&intake));
+        reception = reception.with(channel.notify_url.path(), notifications);
+    }
+    for webhook in config.books.iter().flat_map(|books| &books.webhooks) {
+        let (entity, intake) = (webhook.entity, Arc::clone(&intake));
+        let announced = Announced::new(&webhook.name, entity, webhook.secret, intake);
+        reception = reception.with(webhook.notify_url.path(), announced);
+    }
+    reception
 }
 
 /// The configuration of a world, read from a text as every other is.

@@ -3,16 +3,16 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crmirror::mirror::books::entity::Entity;
 use crmirror::mirror::ledger::ScanKind;
 use crmirror::mirror::planner::Input;
 use crmirror::mirror::record::ModuleName;
 
+use super::books;
 use super::device::Time;
 use super::people::{ANNOUNCED, Desk, Kind, People, SILENT};
 use super::world::{Meddling, START, World};
 use crate::scratch::Seed;
-use crate::sim::{Aim, Fault, Manner, ORGANIZATION, RetryAfter, Upstream};
+use crate::sim::{Aim, Fault, RetryAfter, Upstream};
 
 /// Which roads from upstream to the mirror are open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,8 +66,12 @@ impl Story {
         let whole = crowd > 2 && dice.u8(0..6) == 0;
         let wide = version != "v2" && dice.u8(0..3) == 0;
         let mut desks = open_desks(&mut upstream, &mut dice, wide);
+        let mut of_books = String::new();
         if form == Form::Books {
-            desks.extend(open_books(&mut upstream, &mut dice));
+            let opened = books::open(&mut upstream, &mut dice);
+            let is_announced = dice.u8(0..4) > 0;
+            of_books = books::section(&opened, |_| is_announced);
+            desks.extend(opened);
         }
         let shows_stamps_only = whole || wide;
         // Where a page shows nothing but stamps, only a refresh finds a formula's new value.
@@ -81,12 +85,12 @@ impl Story {
                 (dice.u32(10..90) * MINUTE, dice.u32(4..14) * HOUR)
             }
         };
-        let text = text(form, version, &desks, whole, refreshed, every, sweep_every);
+        let text = text(form, version, &desks, whole, refreshed, every, sweep_every) + &of_books;
         let mut people = People::new(seed, desks.clone(), kinds, 1 + dice.usize(2..40));
         for desk in &desks {
             let count = match crowd {
                 // Each page is a call of ten thousand a day.
-                0..4 if is_of_books(&desk.module) => match upstream.books.page_rows {
+                0..4 if books::has(&desk.module) => match upstream.books.page_rows {
                     4 => dice.usize(30..60),
                     _ => dice.usize(190..450),
                 },
@@ -148,10 +152,8 @@ impl Story {
             }
             let at = self.dice.usize(0..self.world.post.len());
             match self.dice.u8(0..10) {
-                0..3 if self.form != Form::Callbacks => {
-                    let lost = self.world.post.remove(at);
-                    self.world.diary.note(format!("lose {} {:?}", lost.operation, lost.ids));
-                }
+                0..3 if self.form != Form::Callbacks => self.world.lose(at),
+                3 => self.world.forge(at, &mut self.dice),
                 0..5 => drop(self.world.deliver(at, true)),
                 _ => self.deliver(at),
             }
@@ -215,7 +217,7 @@ impl Story {
         let (kind, per_mille) = (self.dice.u8(0..12), self.dice.u32(20..500));
         let seed = self.dice.u64(..);
         self.world.diary.note(format!("fault {kind} {count} {per_mille}"));
-        let door = if is_of_books(module) { "/books" } else { "/crm" };
+        let door = if books::has(module) { "/books" } else { "/crm" };
         let path = Aim::path(door);
         let denied = (!ids.is_empty()).then(|| ids[self.dice.usize(0..ids.len())]);
         let mut upstream = self.world.upstream.lock().unwrap();
@@ -229,7 +231,7 @@ impl Story {
             }
             8 => upstream.accounts.expire_access(),
             9 => upstream.accounts.deny_next(count),
-            10 if is_of_books(module) => {
+            10 if books::has(module) => {
                 let codes = [14, 44, 45, 57, 1070, 1000];
                 upstream.books.refusals = (count, codes[seed as usize % codes.len()]);
             }
@@ -284,7 +286,7 @@ impl Story {
         let wide = self.world.people.lock().unwrap().desks[0].fields.len() > 50;
         let count = match kind {
             // Each record is a call of its own there, or three.
-            _ if whole || wide || is_of_books(module) => count / 10,
+            _ if whole || wide || books::has(module) => count / 10,
             0 => 2_500,
             _ => count,
         };
@@ -397,29 +399,6 @@ fn open_desks(upstream: &mut Upstream, dice: &mut fastrand::Rng, wide: bool) -> 
     desks
 }
 
-/// One or two entities of Books, with what is not documented drawn.
-fn open_books(upstream: &mut Upstream, dice: &mut fastrand::Rng) -> Vec<Desk> {
-    let manners = [Manner::Obeys, Manner::Obeys, Manner::Ignores, Manner::Denies, Manner::Mistakes];
-    let mut manner = || manners[dice.usize(0..manners.len())];
-    let books = &mut upstream.books;
-    (books.documented_sort, books.undocumented_sort) = (manner(), manner());
-    books.filter = manner();
-    books.page_rows = [4, 40, 200][dice.usize(0..3)];
-    books.context_in_list = dice.bool();
-    let names: &[&str] =
-        [&["invoices"][..], &["bills"], &["contacts", "invoices"], &["contacts"]][dice.usize(0..4)];
-    let desk = |name: &&str| {
-        let fields = vec!["reference".to_owned(), "line_items".to_owned(), "notes".to_owned()];
-        upstream.add_entity(name).with_fields(&["reference", "notes"]);
-        Desk { module: (*name).to_owned(), fields }
-    };
-    names.iter().map(desk).collect()
-}
-
-fn is_of_books(module: &str) -> bool {
-    Entity::of_plural(module).is_some()
-}
-
 /// What happens in a story.
 fn kinds(form: Form, upstream: &Upstream) -> Vec<Kind> {
     // Edits are what happens most.
@@ -454,18 +433,7 @@ fn text(
         text += "[channel]\nnotify_url = \"https://kiosk-7.example.com/callback/4f1c9a\"\n\
                  id = \"1000000068001\"\n";
     }
-    let (of_books, of_crm): (Vec<&Desk>, Vec<&Desk>) =
-        desks.iter().partition(|desk| is_of_books(&desk.module));
-    if !of_books.is_empty() {
-        let entity = |desk: &&Desk| Entity::of_plural(&desk.module).unwrap().singular();
-        let entities: Vec<&str> = of_books.iter().map(entity).collect();
-        let _ = writeln!(
-            text,
-            "[books]\norganization_id = \"{ORGANIZATION}\"\nentities = {entities:?}\n\
-             calls_per_day = 10000"
-        );
-    }
-    for desk in of_crm {
+    for desk in desks.iter().filter(|desk| !books::has(&desk.module)) {
         let module = &desk.module;
         let _ = write!(text, "[[module]]\nname = \"{module}\"\nwhole_records = {whole}\n");
         if refreshed {

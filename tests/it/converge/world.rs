@@ -11,11 +11,12 @@ use crmirror::mirror::planner::Input;
 use crmirror::mirror::record::{Entry, ModuleName, Record, RecordId};
 use crmirror::mirror::time::UpstreamTime;
 
-use super::agent::{Agent, Door, config, deliver};
+use super::agent::{Agent, config};
 use super::device::Time;
 use super::people::People;
+use super::post::{Door, Letter};
 use crate::scratch::Scratch;
-use crate::sim::{Callback, Clock as _, Moment, SimTransport, Upstream};
+use crate::sim::{Clock as _, Moment, SimTransport, Upstream};
 
 /// Where the stories begin.
 pub(super) const START: Moment = Moment::from_unix(1_790_000_000);
@@ -78,7 +79,7 @@ pub(super) struct World {
     pub(super) config: Config,
     pub(super) diary: Diary,
     /// Callbacks on their way.
-    pub(super) post: Vec<Callback>,
+    pub(super) post: Vec<Letter>,
     /// Whether what is proved is to be held against the truth at every step.
     pub(super) is_honest: bool,
     /// How many seconds before the moment proved something may still be missing: upstream's second
@@ -145,18 +146,37 @@ impl World {
     }
 
     pub(super) fn collect_callbacks(&mut self) {
-        let callbacks = self.upstream().take_callbacks();
-        self.post.extend(callbacks);
+        let letters = Letter::take_all(&mut self.upstream());
+        self.post.extend(letters);
     }
 
     /// Delivers this callback of the post; it stays there when it is to come again.
     pub(super) fn deliver(&mut self, at: usize, again: bool) -> Option<u16> {
         self.agent();
-        let callback = if again { self.post[at].clone() } else { self.post.remove(at) };
-        let status = deliver(&self.door, &callback);
-        let (operation, ids) = (callback.operation, shortened(&callback.ids));
-        self.diary.note(format!("deliver {operation} {} {ids}: {status:?}", callback.module));
+        let letter = if again { self.post[at].clone() } else { self.post.remove(at) };
+        let status = letter.deliver(&self.door, &mut self.upstream());
+        self.diary.note(format!("deliver {letter}: {status:?}"));
         status
+    }
+
+    /// It never arrives.
+    pub(super) fn lose(&mut self, at: usize) {
+        let letter = self.post.remove(at);
+        self.diary.note(format!("lose {letter}"));
+        letter.lose(&mut self.upstream());
+    }
+
+    /// Somebody else sends what could be this one. It is refused, and nothing of it is kept.
+    pub(super) fn forge(&mut self, at: usize, dice: &mut fastrand::Rng) {
+        let Some(forged) = self.post[at].forged(dice) else { return };
+        let waited = self.agent().store.waiting();
+        // Upstream knows nothing of it.
+        let status = forged.hand_in(&self.door);
+        self.diary.note(format!("forge {forged}: {status:?}"));
+        let waits = self.agent().store.waiting();
+        if (status, waits) != (Some(403), waited) {
+            self.fail_on(&format!("{status:?} to what is forged"), &[forged.to_string()]);
+        }
     }
 
     /// Turns once, and holds what is proved against the truth when it has grown.
@@ -411,10 +431,9 @@ impl World {
                 diary.note(format!("  meanwhile {line}"));
             }
             if people.dice.u32(0..1_000) < meddling.callbacks {
-                for callback in upstream.take_callbacks() {
-                    let status = deliver(&door, &callback);
-                    let ids = shortened(&callback.ids);
-                    diary.note(format!("  meanwhile delivered {ids}: {status:?}"));
+                for letter in Letter::take_all(upstream) {
+                    let status = letter.deliver(&door, upstream);
+                    diary.note(format!("  meanwhile delivered {letter}: {status:?}"));
                 }
             }
             line.truncate(line.char_indices().nth(130).map_or(line.len(), |(at, _)| at));
@@ -437,11 +456,4 @@ fn modified(module: &ModuleName, json: &str) -> Option<UpstreamTime> {
         None => Record::parse(json),
     };
     record.unwrap().modified()
-}
-
-fn shortened(ids: &[u64]) -> String {
-    match ids {
-        [first, _, _, _, ..] => format!("{first} and {} more", ids.len() - 1),
-        _ => format!("{ids:?}"),
-    }
 }

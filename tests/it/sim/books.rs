@@ -73,7 +73,7 @@ impl Books {
     }
 
     /// Counts a call against the limits.
-    fn admit(&mut self, now: Moment) -> Result<(), Answer> {
+    pub(super) fn admit(&mut self, now: Moment) -> Result<(), Answer> {
         if self.refusals.0 > 0 {
             self.refusals.0 -= 1;
             return Err(error(429, self.refusals.1, "a limit is reached"));

@@ -1,8 +1,9 @@
 //! Webhooks of Books: the settings, what a workflow makes of them, and the histories (facts §5.1 to
 //! §5.4).
 //!
-//! A test says that a workflow fires ([`Upstream::fire`]) and carries what comes of it
-//! ([`Upstream::take_announced`]); what a listener answered it tells back ([`Upstream::answered`]).
+//! A test says that a workflow fires ([`Upstream::fire`]), or that it fires at every change
+//! ([`BooksWebhooks::ruled`]), and carries what comes of it ([`Upstream::take_announced`]); what a
+//! listener answered it tells back ([`Upstream::answered`]).
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -37,6 +38,8 @@ pub struct BooksWebhooks {
     pub writes: Writes,
     /// Whether signatures are written in Base64 and not in hexadecimal.
     pub base64: bool,
+    /// Whether a workflow rule fires whenever a record is created, edited or deleted.
+    pub ruled: bool,
     /// Every call is refused with this status and code.
     pub refusing: Option<(u16, i64)>,
     webhooks: BTreeMap<u64, Webhook>,
@@ -69,6 +72,14 @@ pub struct History {
     last: Moment,
 }
 
+impl History {
+    /// Whether nobody has answered it with success.
+    pub fn has_failed(&self) -> bool {
+        let last = self.answers.last().copied().flatten();
+        !last.is_some_and(|status| (200..300).contains(&status))
+    }
+}
+
 /// A callback that Books wants to send.
 #[derive(Clone, Debug)]
 pub struct Announced {
@@ -87,6 +98,7 @@ impl Default for BooksWebhooks {
         BooksWebhooks {
             writes: Writes::Default,
             base64: false,
+            ruled: false,
             refusing: None,
             webhooks: BTreeMap::new(),
             histories: BTreeMap::new(),
@@ -237,6 +249,9 @@ impl Upstream {
         if self.accounts.authorise(asked, scope, now).is_err() {
             return Some(refusal(401, 57, message));
         }
+        if let Err(refusal) = self.books.admit(now) {
+            return Some(refusal);
+        }
         if asked.param("organization_id") != Some(ORGANIZATION) {
             return Some(refusal(400, 6041, "This user is not associated with the CompanyID"));
         }
@@ -353,7 +368,6 @@ impl Upstream {
             text
         };
         let answer = history.answers.last().copied().flatten();
-        let good = answer.is_some_and(|status| (200..300).contains(&status));
         json!({
             "history_id": id.to_string(),
             "webhook_url_id": history.webhook.to_string(),
@@ -361,7 +375,7 @@ impl Upstream {
             "entity_type": text("entity"),
             "entity_id": history.record.to_string(),
             "response_code": answer.unwrap_or(0),
-            "status": if good { "success" } else { "failed" },
+            "status": if history.has_failed() { "failed" } else { "success" },
             "retry_count": history.answers.len().saturating_sub(1),
             "last_execution_time": time(history.last),
             "next_retry_time": "",

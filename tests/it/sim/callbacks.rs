@@ -97,8 +97,8 @@ impl Upstream {
         waiting.into_iter().for_each(|callback| self.outbox.push(callback));
     }
 
-    /// Tells every live channel that covers the change; records that the user may not see are
-    /// left out.
+    /// Tells every live channel that covers the change, and has Books' rule fire for records of
+    /// its own; records that the user may not see are left out.
     pub(super) fn announce(&mut self, module: &str, verb: Verb, changed: &[Changed]) {
         let now = self.now();
         let rows = &self.model.known(module).rows;
@@ -116,6 +116,11 @@ impl Upstream {
                 let origin = &self.knobs.api_origin;
                 self.outbox.push(callback(channel, origin, &other, Verb::Edit, told, now));
             }
+        }
+        let entity = self.model.known(module).entity.filter(|_| self.webhooks.ruled);
+        if let Some(entity) = entity {
+            let ids: Vec<u64> = seen.iter().map(|(id, _)| *id).collect();
+            ids.into_iter().for_each(|id| self.fire(entity.singular(), id));
         }
     }
 }

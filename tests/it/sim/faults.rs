@@ -57,6 +57,8 @@ pub struct Aim {
     pub method: Option<String>,
     /// Only paths that begin with this.
     pub path: Option<String>,
+    /// Whether only that very path is meant.
+    pub is_whole: bool,
 }
 
 impl Aim {
@@ -67,7 +69,12 @@ impl Aim {
 
     /// Requests whose path begins with this.
     pub fn path(prefix: &str) -> Aim {
-        Aim { method: None, path: Some(prefix.to_owned()) }
+        Aim { path: Some(prefix.to_owned()), ..Aim::default() }
+    }
+
+    /// Requests for this very path, and for none below it.
+    pub fn exactly(path: &str) -> Aim {
+        Aim { is_whole: true, ..Aim::path(path) }
     }
 
     /// Of those, the ones with this method.
@@ -78,7 +85,10 @@ impl Aim {
 
     fn hits(&self, asked: &Asked) -> bool {
         self.method.as_ref().is_none_or(|method| *method == asked.method)
-            && self.path.as_ref().is_none_or(|path| asked.path.starts_with(path.as_str()))
+            && self.path.as_ref().is_none_or(|path| match self.is_whole {
+                true => asked.path == *path,
+                false => asked.path.starts_with(path.as_str()),
+            })
     }
 }
 

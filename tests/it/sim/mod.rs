@@ -51,7 +51,7 @@ use serde_json::json;
 
 pub use accounts::{Accounts, CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN};
 pub use books::{Books, Manner, ORGANIZATION};
-pub use books_webhooks::{BooksWebhooks, Writes};
+pub use books_webhooks::{Announced, BooksWebhooks, History, Writes};
 pub use callbacks::Callback;
 pub use client::{Heard, http, http_over};
 pub use clock::{Clock, Moment, RealClock, VirtualClock, stamp};
