@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::config::{Books, Config, Upstream};
 use crate::credentials::Credentials;
 use crate::identity::{Access, Identity, api_origin, login_fingerprint};
+use crate::mirror::books::account::Account;
 use crate::mirror::channel::Row;
 use crate::mirror::credits::{Credits, Spending};
 use crate::mirror::origin::Origin;
@@ -71,7 +72,7 @@ pub struct Line {
     started: Tick,
     credits: Credits,
     /// The organization of Books, and the account of its calls.
-    books: Option<(String, Credits)>,
+    books: Option<(String, Account)>,
     calls: u64,
 }
 
@@ -106,7 +107,7 @@ impl Line {
 
     /// Books is called too, with what its account allows; so much of that is spent already.
     pub fn open_books(&mut self, books: &Books, spent: Spending) {
-        let account = Credits::new(books.calls_per_day.into(), spent);
+        let account = Account::new(books.calls_per_day.into(), spent, self.tick());
         self.books = Some((books.organization_id.clone(), account));
     }
 
@@ -223,7 +224,7 @@ impl Line {
     }
 
     /// The account of Books' calls; `None` when nothing of it is mirrored.
-    pub fn books_credits(&self) -> Option<&Credits> {
+    pub fn books_account(&self) -> Option<&Account> {
         self.books.as_ref().map(|(_, account)| account)
     }
 
@@ -239,8 +240,8 @@ impl Line {
     /// Calls Books' API, which counts its calls by itself: CRM's credits are untouched.
     pub fn books_call(&mut self, request: &Request) -> Result<Reply, Trouble> {
         self.calls += 1;
-        let now = self.upstream_now();
-        self.books.iter_mut().for_each(|(_, account)| account.spend(1, now));
+        let (now, upstream_now) = (self.tick(), self.upstream_now());
+        self.books.iter_mut().for_each(|(_, account)| account.spend(now, upstream_now));
         self.send(request)
     }
 

@@ -285,7 +285,7 @@ impl Heart {
             return Err(HeartError::Damaged);
         }
         let (now, upstream_now) = (self.line.tick(), self.line.upstream_now());
-        let (credits, books) = (self.line.credits(), self.line.books_credits());
+        let (credits, books) = (self.line.credits(), self.line.books_account());
         let next = self.planner.next(Input::Nothing, now, upstream_now, credits, books);
         let turn = match next {
             Next::WaitUntil(tick) => Turn::WaitUntil(tick),
@@ -355,8 +355,8 @@ impl Heart {
         let spent = self.line.calls();
         if spent - self.kept_calls >= grain {
             self.store.set_spending(self.line.credits().spending())?;
-            if let Some(books) = self.line.books_credits() {
-                self.store.set_books_spending(books.spending())?;
+            if let Some(books) = self.line.books_account() {
+                self.store.set_books_spending(books.credits().spending())?;
             }
             self.kept_calls = spent;
         }

@@ -61,7 +61,7 @@ impl Heart {
     }
 
     fn books_report(&self) -> Option<BooksReport> {
-        let (plan, account) = (self.planner.books()?, self.line.books_credits()?);
+        let (plan, account) = (self.planner.books()?, self.line.books_account()?.credits());
         let of_books = self.modules.iter().filter(|(_, module)| module.entity.is_some());
         Some(BooksReport {
             modules: of_books.map(|(name, _)| name.clone()).collect(),

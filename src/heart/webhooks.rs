@@ -10,7 +10,7 @@ use crate::mirror::books::webhooks::{
     Declared, Row, Shown, WebhookAction, WebhookOutcome, WebhooksPlan,
 };
 use crate::mirror::planner::Outcome;
-use crate::mirror::record::RecordId;
+use crate::mirror::record::{Entry, RecordId};
 use crate::mirror::time::{Tick, UpstreamTime};
 use crate::mirror::trouble::{Scope, Trouble};
 use crate::secret::Secret;
@@ -207,16 +207,23 @@ impl Heart {
         Err(trouble.into())
     }
 
-    /// When (upstream) the mirror last saw a record as it was, as far as is known: when its module
-    /// was proved complete through, or when the record was last written.
+    /// When (upstream) the mirror last saw a record as it was, as far as is known: when the record
+    /// was last written, or through when a scan has proved it. Of one that is held, only a look at
+    /// the whole list has proved that it was not deleted since.
     fn observed(
         &self,
         entity: Entity,
         record: RecordId,
     ) -> Result<Option<UpstreamTime>, StoreError> {
         let module = entity.module();
-        let proved = self.modules.get(&module).and_then(|module| module.ledger.complete_through);
-        let Some(stored) = self.store.entry(&module, record)? else { return Ok(proved) };
+        let ledger = self.modules.get(&module).map(|module| &module.ledger);
+        let Some(stored) = self.store.entry(&module, record)? else {
+            return Ok(ledger.and_then(|ledger| ledger.complete_through));
+        };
+        let proved = ledger.and_then(|ledger| match &stored.entry {
+            Entry::Live(_) => ledger.last_sweep,
+            Entry::Tombstone { .. } => ledger.complete_through,
+        });
         let before = stored.sequence.saturating_sub(1);
         let change = self.store.changes(before, 1)?.into_iter().next();
         let written = change.filter(|change| change.sequence == stored.sequence);

@@ -6,7 +6,7 @@
 //! - `story` random stories in four forms: every road open, callbacks only, catch-up only, and with
 //!   Books beside CRM.
 //! - `plot` stories in a line each, for what once went wrong · `cost` what it costs upstream ·
-//!   `clocks` what a wrong clock changes: nothing.
+//!   `clocks` what a wrong clock changes: nothing · `hours` ten hours without a network.
 //!
 //! `SEEDS=20000 cargo test --test it converge` tells more stories of each form, `SEEDS=7..8` one
 //! again.
@@ -40,6 +40,7 @@ mod books;
 mod clocks;
 mod cost;
 mod device;
+mod hours;
 mod people;
 mod plot;
 mod post;

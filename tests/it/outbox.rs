@@ -145,12 +145,8 @@ impl World {
     }
 
     fn leave(&self, function: &str, content: &str, key: Option<&str>) -> Accepted {
-        let function = FunctionName::parse(function).unwrap();
-        let since = Some(UpstreamTime::from_unix(self.time.now().unix()));
-        let (form, media_type) = (Form::AsItCame, "application/json");
-        let content = content.as_bytes();
-        let call = NewCall { function: &function, form, media_type, content, key, since };
-        self.store().accept_call(&call).unwrap()
+        let since = UpstreamTime::from_unix(self.time.now().unix());
+        leave(self.store(), function, content, key, Some(since))
     }
 
     /// One turn. A kill within it ends the daemon, which is started again.
@@ -195,6 +191,21 @@ impl World {
     fn runs(&self, function: &str) -> Vec<Run> {
         self.upstream().functions.runs(function).to_vec()
     }
+}
+
+/// A program on the device leaves a call at this time of upstream's.
+pub(crate) fn leave(
+    store: &Store,
+    function: &str,
+    content: &str,
+    key: Option<&str>,
+    since: Option<UpstreamTime>,
+) -> Accepted {
+    let function = FunctionName::parse(function).unwrap();
+    let (form, media_type) = (Form::AsItCame, "application/json");
+    let content = content.as_bytes();
+    let call = NewCall { function: &function, form, media_type, content, key, since };
+    store.accept_call(&call).unwrap()
 }
 
 const KILLED: &str = "killed";

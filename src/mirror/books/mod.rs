@@ -2,14 +2,15 @@
 //!
 //! Its records are kept as those of CRM are: under a module's name and an id, and they wait, are
 //! merged, committed and proved in the same way. What differs is how they are called
-//! ([`entity`]), listed ([`scan`]) and paced ([`pacer`]); [`plan`] says what is read next. Nothing
-//! here talks to anybody.
+//! ([`entity`]), listed ([`scan`]) and counted ([`account`]); [`plan`] says what is read next.
+//! Nothing here talks to anybody.
 
+pub mod account;
 pub mod callback;
 pub mod entity;
 pub mod histories;
 mod listing;
-pub mod pacer;
+mod pacer;
 pub mod plan;
 pub mod scan;
 pub mod webhooks;

@@ -15,7 +15,7 @@ const APART: Duration = Duration::from_millis(60_000 / A_MINUTE as u64);
 
 /// Says when the next call may be made.
 #[derive(Clone, Debug)]
-pub struct Pacer {
+pub(super) struct Pacer {
     /// When all places will be free again.
     rested: Tick,
 }
@@ -23,18 +23,18 @@ pub struct Pacer {
 impl Pacer {
     /// A pacer at the start. All places but one are taken: the last run may have used them just
     /// now.
-    pub fn new(now: Tick) -> Pacer {
+    pub(super) fn new(now: Tick) -> Pacer {
         Pacer { rested: now.after(APART * (AT_ONCE - 1)) }
     }
 
     /// When the next call may be made; not later than `now` when that is at once.
-    pub fn free_at(&self) -> Tick {
+    pub(super) fn free_at(&self) -> Tick {
         let busy = self.rested.since_origin().saturating_sub(APART * (AT_ONCE - 1));
         Tick::from_origin(busy)
     }
 
     /// A call is made.
-    pub fn spend(&mut self, now: Tick) {
+    pub(super) fn spend(&mut self, now: Tick) {
         self.rested = self.rested.max(now).after(APART);
     }
 }
@@ -63,6 +63,22 @@ mod tests {
             }
             let took = now.since(calls[0]);
             assert!(took < MINUTE * 13, "and it is no slower than it must be: {took:?}");
+        }
+    }
+
+    #[test]
+    fn nor_has_one_in_which_some_take_several_places() {
+        let mut now = Tick::from_origin(MINUTE);
+        let mut pacer = Pacer::new(Tick::ORIGIN);
+        let mut calls: Vec<Tick> = Vec::new();
+        for several in [1, 1, 1, 1, 1, 1, 1, 1, 1, 10, 1, 10, 5, 1, 1, 1, 10].repeat(20) {
+            now = now.max(pacer.free_at());
+            (0..several).for_each(|_| pacer.spend(now));
+            calls.extend([now].repeat(several));
+        }
+        for (number, first) in calls.iter().enumerate() {
+            let within = calls[number..].iter().take_while(|at| at.since(*first) < MINUTE);
+            assert!(within.count() < 100);
         }
     }
 

@@ -11,12 +11,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::account::Account;
 use super::entity::Entity;
 use super::listing::{ENTITY, EntityPlan, ScanPlan};
-use super::pacer::Pacer;
 use super::scan::{ListScan, Look, PageSeen};
 use crate::mirror::backoff::{Backoff, Pauses};
-use crate::mirror::credits::{Credits, Purpose};
+use crate::mirror::credits::Purpose;
 use crate::mirror::inbox::InboxItem;
 use crate::mirror::ledger::{Ledger, ScanKind};
 use crate::mirror::record::{ModuleName, RecordId};
@@ -122,7 +122,6 @@ pub struct BooksPlan {
     entities: BTreeMap<ModuleName, EntityPlan>,
     every: Duration,
     sweep_every: Duration,
-    pacer: Pacer,
     lane: Backoff,
     trouble: Option<String>,
     starved: bool,
@@ -143,7 +142,6 @@ impl BooksPlan {
             entities: entities.into_iter().map(plan).collect(),
             every,
             sweep_every,
-            pacer: Pacer::new(now),
             lane: Backoff::default(),
             trouble: None,
             starved: false,
@@ -195,8 +193,8 @@ impl BooksPlan {
     }
 
     /// From when on Books may be called.
-    pub fn open_at(&self) -> Tick {
-        self.lane.until().max(self.pacer.free_at())
+    pub fn open_at(&self, account: &Account) -> Tick {
+        self.lane.until().max(account.free_at())
     }
 
     /// What is to be done next, for which purpose.
@@ -205,14 +203,14 @@ impl BooksPlan {
         now: Tick,
         upstream_now: Option<UpstreamTime>,
         waiting: &Waiting,
-        credits: &Credits,
+        account: &Account,
     ) -> Option<(Purpose, Wanted)> {
         self.schedule(now, upstream_now);
         self.starved = false;
-        let is_open = self.open_at() <= now;
+        let is_open = self.open_at(account) <= now;
         if let Some(fetch) = waiting.next(now, 1, |module| self.may_fetch(module, now)) {
             let purpose = if fetch.is_urgent { Purpose::Callback } else { Purpose::CatchUp };
-            if self.may_spend(purpose, upstream_now, credits) && is_open {
+            if self.may_spend(purpose, upstream_now, account) && is_open {
                 return Some((purpose, Wanted::Fetch(fetch)));
             }
         }
@@ -220,7 +218,7 @@ impl BooksPlan {
         for name in names {
             let Some((purpose, wanted)) = self.scan(&name, upstream_now) else { continue };
             let is_call = matches!(&wanted, Wanted::Books(action) if action.is_call());
-            if !is_call || (self.may_spend(purpose, upstream_now, credits) && is_open) {
+            if !is_call || (self.may_spend(purpose, upstream_now, account) && is_open) {
                 return Some((purpose, wanted));
             }
         }
@@ -231,15 +229,21 @@ impl BooksPlan {
         &mut self,
         purpose: Purpose,
         upstream_now: Option<UpstreamTime>,
-        credits: &Credits,
+        account: &Account,
     ) -> bool {
-        let may = credits.allow(purpose, upstream_now);
+        let may = account.credits().allow(purpose, upstream_now);
         self.starved |= !may;
         may
     }
 
     /// When there may be something to do, if nothing arrives.
-    pub fn wake(&self, now: Tick, upstream_now: Option<UpstreamTime>, waiting: &Waiting) -> Tick {
+    pub fn wake(
+        &self,
+        now: Tick,
+        upstream_now: Option<UpstreamTime>,
+        waiting: &Waiting,
+        account: &Account,
+    ) -> Tick {
         let ids = waiting.wake(|module| self.may_fetch(module, now));
         let ready = self.ready(now, waiting).next().map(|_| now);
         let each = self.entities.values().flat_map(|plan| {
@@ -250,7 +254,7 @@ impl BooksPlan {
         });
         let first = each.chain(ids).chain(ready).min().unwrap_or(now.after(self.every));
         // Earlier than this nothing can be asked for.
-        let first = first.max(self.open_at());
+        let first = first.max(self.open_at(account));
         if self.starved { first.max(now.after(STARVED_WAIT)) } else { first }
     }
 
@@ -303,11 +307,6 @@ impl BooksPlan {
 
 /// What came of it.
 impl BooksPlan {
-    /// A call is made.
-    pub fn calls(&mut self, now: Tick) {
-        self.pacer.spend(now);
-    }
-
     /// Books answered a call for this module.
     pub fn answered(&mut self, module: &ModuleName) {
         self.lane.clear();
@@ -382,8 +381,8 @@ impl BooksPlan {
         false
     }
 
-    /// A page failed, or is denied for good: then a list that was to be filtered or sorted is read
-    /// whole.
+    /// A page failed, or is denied for good. A list that was to be filtered or sorted is then read
+    /// whole, and at once: what failed meanwhile is looked for where no scan may go on.
     pub fn stumble(
         &mut self,
         action: &BooksAction,
@@ -394,12 +393,14 @@ impl BooksPlan {
         dice: &mut fastrand::Rng,
     ) {
         let Some(plan) = self.entities.get_mut(&action.entity().module()) else { return };
-        plan.trouble = Some(why.to_owned());
-        plan.lane.fail(now, &ENTITY, asked, dice);
-        if let ScanPlan::Going(scan) = &mut plan.scan {
-            if is_denied && scan.look != Look::Whole {
+        match &mut plan.scan {
+            ScanPlan::Going(scan) if is_denied && scan.look != Look::Whole => {
                 plan.cannot = true;
                 scan.look_at_whole();
+            }
+            ScanPlan::Going(_) | ScanPlan::Wanted(_) | ScanPlan::Idle => {
+                plan.trouble = Some(why.to_owned());
+                plan.lane.fail(now, &ENTITY, asked, dice);
             }
         }
     }

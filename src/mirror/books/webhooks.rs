@@ -24,6 +24,9 @@ const LOOKS_BACK_EVERY: Duration = Duration::from_secs(6 * 3_600);
 /// They are looked for at most this often: a line that comes and goes is a reason every minute, and
 /// the smallest plan of Books allows 1,000 calls a day.
 const LOOKS_BACK_APART: Duration = Duration::from_secs(15 * 60);
+/// So many calls of Books for other things go before a look at what failed, or before asking for
+/// it again: ten minutes of its pace. Scans find most of it by then; a bootstrap takes hours.
+const GIVES_WAY: u32 = 800;
 /// Pauses after trouble. What is not set up is caught up with meanwhile.
 const PAUSES: Pauses =
     Pauses { first: Duration::from_secs(2), longest: Duration::from_secs(3_600) };
@@ -184,6 +187,8 @@ pub struct WebhooksPlan {
     /// When executions were looked for last.
     looked_back: Option<Tick>,
     back: Back,
+    /// Calls that have gone before what is to be done about them.
+    gave_way: u32,
     back_lane: Backoff,
     trouble: Option<String>,
     back_trouble: Option<String>,
@@ -200,6 +205,7 @@ impl WebhooksPlan {
             lane: Backoff::default(),
             looked_back: None,
             back: Back::Rest { until: Tick::ORIGIN },
+            gave_way: 0,
             back_lane: Backoff::default(),
             trouble: None,
             back_trouble: None,
@@ -228,6 +234,16 @@ impl WebhooksPlan {
             Back::Going(batches) => batches.front().cloned().map(WebhookAction::Resend),
             Back::Rest { until } => (*until <= now).then_some(WebhookAction::LookBack),
         }
+    }
+
+    /// A call of Books goes first.
+    pub fn give_way(&mut self, now: Tick) {
+        self.gave_way += u32::from(self.look_back(now).is_some());
+    }
+
+    /// Whether what is to be done about failed executions has given way for long enough.
+    pub fn has_given_way(&self) -> bool {
+        self.gave_way >= GIVES_WAY
     }
 
     /// When the two are to be asked again, when they said that nothing is to be done.
@@ -284,10 +300,12 @@ impl WebhooksPlan {
                 self.back_lane.clear();
                 self.back_trouble = None;
                 self.looked_back = Some(now);
-                self.back = match batches.is_empty() {
-                    true => Back::Rest { until: now.after(LOOKS_BACK_EVERY) },
-                    false => Back::Going(batches.into()),
-                };
+                if batches.is_empty() {
+                    self.back = Back::Rest { until: now.after(LOOKS_BACK_EVERY) };
+                    self.gave_way = 0;
+                } else {
+                    self.back = Back::Going(batches.into());
+                }
             }
             WebhookOutcome::Resent => {
                 self.back_lane.clear();
@@ -328,6 +346,7 @@ impl WebhooksPlan {
             WebhookAction::Resend(_) if is_denied => self.batch_is_over(now),
             WebhookAction::LookBack | WebhookAction::Resend(_) => {
                 self.back = Back::Rest { until: now };
+                self.gave_way = 0;
                 let asked = asked_pause(trouble, &self.back_lane);
                 self.back_lane.fail(now, &PAUSES, asked, dice);
             }

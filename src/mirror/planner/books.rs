@@ -1,13 +1,19 @@
 //! Where the plan of Books meets the planner's: who goes first, and whose trouble it is.
 
+use crate::mirror::books::account::Account;
 use crate::mirror::books::plan::{BooksAction, BooksOutcome, BooksPlan, Wanted};
-use crate::mirror::credits::{Credits, Purpose};
+use crate::mirror::books::webhooks::WebhooksPlan;
+use crate::mirror::credits::Purpose;
 use crate::mirror::record::ModuleName;
 use crate::mirror::time::{Tick, UpstreamTime};
 use crate::mirror::trouble::Trouble;
 
+use super::decide::STARVED_WAIT;
 use super::wake::SHORTEST_WAIT;
 use super::{Action, Planner, Token, Upstream};
+
+/// The purpose of looking for callbacks that did not reach us, and of asking for them again.
+const LOOKING_BACK: Purpose = Purpose::CatchUp;
 
 impl Planner {
     /// What is to be done with Books; else when to look again, if ever.
@@ -15,18 +21,26 @@ impl Planner {
         &mut self,
         now: Tick,
         upstream_now: Option<UpstreamTime>,
-        calls: &Credits,
+        account: &Account,
     ) -> Result<(Purpose, Action), Option<Tick>> {
         let is_removed = self.platform.is_removed();
         let Some(books) = self.books.as_mut().filter(|_| !is_removed) else { return Err(None) };
-        let open_at = books.open_at();
-        let may_call = |purpose| open_at <= now && calls.allow(purpose, upstream_now);
+        let open_at = books.open_at(account);
+        let may_call = |purpose| open_at <= now && account.credits().allow(purpose, upstream_now);
         if may_call(Purpose::Channel) {
             if let Some(wanted) = self.webhooks.as_ref().and_then(|plan| plan.next(now)) {
                 return Ok((Purpose::Channel, Action::BooksWebhooks(wanted)));
             }
         }
-        match books.next(now, upstream_now, &self.waiting, calls) {
+        let look_back = || {
+            let wanted = self.webhooks.as_ref()?.look_back(now).filter(|_| may_call(LOOKING_BACK));
+            wanted.map(|wanted| (LOOKING_BACK, Action::BooksWebhooks(wanted)))
+        };
+        let has_given_way = self.webhooks.as_ref().is_some_and(WebhooksPlan::has_given_way);
+        if let Some(wanted) = look_back().filter(|_| has_given_way) {
+            return Ok(wanted);
+        }
+        match books.next(now, upstream_now, &self.waiting, account) {
             Some((_, Wanted::Time)) if !self.token_lane.is_over(now) => {
                 return Err(Some(self.token_lane.until()));
             }
@@ -34,27 +48,27 @@ impl Planner {
             None => {}
         }
         // Scans find most of what was lost: they come before it is looked for.
-        let looks_back = !books.is_catching_up(now);
-        if looks_back && may_call(Purpose::CatchUp) {
-            if let Some(wanted) = self.webhooks.as_ref().and_then(|plan| plan.look_back(now)) {
-                return Ok((Purpose::CatchUp, Action::BooksWebhooks(wanted)));
-            }
+        let looks_back = has_given_way || !books.is_catching_up(now);
+        if let Some(wanted) = look_back().filter(|_| looks_back) {
+            return Ok(wanted);
         }
-        let wake = books.wake(now, upstream_now, &self.waiting);
-        let of_webhooks = self.webhooks.as_ref().map(|plan| match looks_back {
-            true => plan.wake().max(open_at),
-            false => plan.list_wake().max(open_at),
+        let wake = books.wake(now, upstream_now, &self.waiting, account);
+        let of_webhooks = self.webhooks.as_ref().map(|plan| {
+            let due = if looks_back { plan.wake() } else { plan.list_wake() };
+            // What is due and was not handed out waits for calls to be allowed again.
+            if due.max(open_at) <= now { now.after(STARVED_WAIT) } else { due.max(open_at) }
         });
         let wake = of_webhooks.map_or(wake, |other| other.min(wake));
         Err(Some(wake.max(now.after(SHORTEST_WAIT))))
     }
 
-    /// An action is handed out: whose turn it was, and what it takes of Books' pace.
+    /// An action is handed out: whose turn it was, and who gave way to it.
     pub(super) fn take_turn(&mut self, action: &Action, now: Tick) {
         let is_webhook = matches!(action, Action::BooksWebhooks(_));
-        self.was_books = is_webhook || self.module_of_books(action).is_some();
-        let is_call = self.was_books && !matches!(action, Action::Books(a) if !a.is_call());
-        self.books.iter_mut().filter(|_| is_call).for_each(|books| books.calls(now));
+        let of_records = self.module_of_books(action).is_some();
+        self.was_books = is_webhook || of_records;
+        let is_call = of_records && !matches!(action, Action::Books(a) if !a.is_call());
+        self.webhooks.iter_mut().filter(|_| is_call).for_each(|plan| plan.give_way(now));
     }
 
     /// The module of Books that this action is about, if it is about one.

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use crate::mirror::books::account::Account;
 use crate::mirror::credits::{Credits, Purpose};
 use crate::mirror::time::{Tick, UpstreamTime};
 
 use super::{Action, Next, Planner, Token};
 
 /// How long the planner waits when the credits are spent: a quarter of an hour of spending ends.
-const STARVED_WAIT: Duration = Duration::from_secs(5 * 60);
+pub(super) const STARVED_WAIT: Duration = Duration::from_secs(5 * 60);
 
 impl Planner {
     /// What the heart does next.
@@ -17,7 +18,7 @@ impl Planner {
         now: Tick,
         upstream_now: Option<UpstreamTime>,
         credits: &Credits,
-        books: Option<&Credits>,
+        books: Option<&Account>,
     ) -> Next {
         if let Some((fetch, why)) = self.give_up.take() {
             return Next::Do(Action::SetAside(fetch, why));
@@ -32,7 +33,7 @@ impl Planner {
             };
         }
         let crm = self.of_crm(now, upstream_now, credits);
-        let books = books.map_or(Err(None), |calls| self.of_books(now, upstream_now, calls));
+        let books = books.map_or(Err(None), |account| self.of_books(now, upstream_now, account));
         let action = match (crm, books) {
             (Err(wake), Err(None)) => return Next::WaitUntil(wake),
             (Err(wake), Err(Some(books))) => return Next::WaitUntil(wake.min(books)),

@@ -4,14 +4,14 @@
 //! is in the air at a time; what it brought is the next input. The order of what is done: what the
 //! platform tells of the extension (it may end all else), the channel (while it is shut, callbacks
 //! are lost), then callbacks, then what scans left in doubt, then the next page of a scan, then
-//! documents. Books has a plan, a pace and a purse of its own,
-//! and takes turns with CRM where neither is more urgent. Nothing here reads a clock, sleeps, or
-//! touches a disk.
+//! documents. Books has a plan and an account of its own, and takes turns with CRM where neither is
+//! more urgent. Nothing here reads a clock, sleeps, or touches a disk.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::mirror::backoff::Backoff;
+use crate::mirror::books::account::Account;
 use crate::mirror::books::plan::{BooksAction, BooksOutcome, BooksPlan};
 use crate::mirror::books::webhooks::{WebhookAction, WebhookOutcome, WebhooksPlan};
 use crate::mirror::channel::{ChannelAction, ChannelOutcome, ChannelPlan};
@@ -296,7 +296,7 @@ impl Planner {
         now: Tick,
         upstream_now: Option<UpstreamTime>,
         credits: &Credits,
-        books: Option<&Credits>,
+        books: Option<&Account>,
     ) -> Next {
         self.hear(input, now);
         self.schedule(now, upstream_now);

@@ -2,12 +2,14 @@
 //! says of both.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use crmirror::mirror::books::entity::Entity;
+use serde_json::json;
 
 use super::people::Desk;
 use super::post::ORIGIN;
-use crate::sim::{Manner, ORGANIZATION, Upstream, Writes};
+use crate::sim::{Asked, Call, Manner, Moment, ORGANIZATION, Upstream, Writes};
 
 /// One or two entities, with what is not documented drawn. A rule fires at every change.
 pub(super) fn open(upstream: &mut Upstream, dice: &mut fastrand::Rng) -> Vec<Desk> {
@@ -59,4 +61,30 @@ pub(super) fn section(desks: &[Desk], announced: impl Fn(&str) -> bool) -> Strin
         );
     }
     text
+}
+
+/// So many webhooks of another kiosk, which was taken away: nobody answers them ever, and they are
+/// none of our business.
+pub(super) fn add_foreign_webhooks(upstream: &mut Upstream, count: usize) {
+    let target = format!("/books/v3/settings/webhooks?organization_id={ORGANIZATION}");
+    let token = upstream.issue_token();
+    for number in 0..count {
+        let webhook = json!({
+            "webhook_name": format!("other {number}"), "entity": "bill", "method": "POST",
+            "url": format!("{ORIGIN}/of/another"),
+        });
+        let asked = Asked::new("POST", &target).token(&token).body(&webhook.to_string());
+        assert_eq!(upstream.answer(&asked).unwrap().status, 201);
+    }
+}
+
+/// The most calls of Books that follow each other within this span.
+pub(super) fn most_calls_in(span: Duration, calls: &[Call]) -> usize {
+    let of_books = calls.iter().filter(|call| call.path.starts_with("/books/"));
+    let times: Vec<Moment> = of_books.map(|call| call.at).collect();
+    let within = |at: usize| {
+        let first = times[at];
+        times[at..].iter().take_while(|time| time.since(first) < span).count()
+    };
+    (0..times.len()).map(within).max().unwrap_or(0)
 }

@@ -1,13 +1,15 @@
-//! What it costs: a quiet day, a large module, a long outage. The figures are printed; what is
-//! asserted is generous.
+//! What it costs: a quiet day, a large module, a long outage, a crowded organization of Books. The
+//! figures are printed; what is asserted is generous, but for Books' pace.
 
 use std::time::Duration;
 
+use super::books;
 use super::device::Time;
 use super::people::{Desk, People};
 use super::world::{START, World};
 use crate::sim::{Upstream, data};
 
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -82,4 +84,26 @@ fn a_large_module_and_ninety_days_without_a_network() {
         assert!(credits < 1_000, "{credits} credits");
         fail_on_differences(&mut world);
     }
+}
+
+#[test]
+fn each_page_of_a_list_counts_in_books_pace() {
+    let time = Time::starting(START);
+    let mut upstream = Upstream::new(time.upstream.clone());
+    upstream.books.a_minute = usize::MAX;
+    books::add_foreign_webhooks(&mut upstream, 1_900);
+    upstream.books.a_minute = 100;
+    time.pass(MINUTE);
+    let desks = books::desks(&mut upstream, &["bills"]);
+    let text = "[upstream]\ndata_centre = \"us\"\n[[module]]\nname = \"Leads\"\n".to_owned()
+        + &books::section(&desks, |_| true);
+    upstream.model.add("Leads");
+    let mut people = People::new(1, desks, Vec::new(), 1);
+    people.settle_in(&mut upstream, "bills", 400);
+    let mut world = World::new(&text, upstream, people, time);
+    world.upstream().forget_calls();
+    world.live(4 * MINUTE);
+    let most = books::most_calls_in(MINUTE, &world.upstream().calls());
+    println!("ten pages of webhooks, then 400 records: {most} calls of Books in a minute");
+    assert!((70..=81).contains(&most), "{most}");
 }

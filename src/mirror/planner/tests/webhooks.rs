@@ -55,6 +55,41 @@ fn they_are_had_first_and_what_they_missed_is_looked_for_behind_the_scans() {
 }
 
 #[test]
+fn a_look_at_what_they_missed_waits_for_so_many_calls_and_no_longer() {
+    let mut both = both();
+    run(&mut both);
+    both.live(HOUR / 2, |_| None);
+    // A bootstrap of hours: there is always another to be fetched.
+    both.talk.arrive("invoices", 1_000..5_000);
+    both.talk.planner.hear(Input::TurnedAway, both.talk.now);
+    let done = both.live(HOUR / 4, |_| None);
+    let looks: Vec<usize> = (0..done.len()).filter(|at| done[*at] == "histories").collect();
+    assert_eq!(looks.len(), 1, "once, with nothing found");
+    let fetched = |done: &[String]| done.iter().filter(|word| word.starts_with("fetch i")).count();
+    let before = fetched(&done[..looks[0]]);
+    assert!((600..900).contains(&before), "{before} of {}", fetched(&done));
+}
+
+#[test]
+fn a_look_that_is_due_waits_for_calls_to_be_allowed() {
+    let mut both = Both::of(Talk::new(true, &["Leads"]), 50);
+    both.talk.planner.webhooks = Some(WebhooksPlan::new(["a".to_owned()]));
+    run(&mut both);
+    both.talk.arrive("invoices", 1_000..1_060);
+    both.live(2 * MINUTE, |_| None);
+    let now = both.talk.now;
+    both.talk.planner.may_have_missed(now);
+    let mut waits = 0;
+    while both.talk.now < now.after(10 * MINUTE) {
+        match both.next() {
+            Next::Do(action) => both.answer(&action),
+            Next::WaitUntil(tick) => (both.talk.now, waits) = (tick, waits + 1),
+        }
+    }
+    assert!(waits < 20, "{waits}");
+}
+
+#[test]
 fn what_is_wrong_with_them_stops_nothing_else() {
     let troubles = [
         Trouble::Unreachable { why: "no route".into() },

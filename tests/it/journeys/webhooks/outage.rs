@@ -1,5 +1,8 @@
 //! What Books could not deliver is asked for again, once each.
 
+use std::thread;
+use std::time::Duration;
+
 use super::{SETTINGS, begin, carry, place, until_ready};
 use crate::agent::{PATIENCE, Place};
 use crate::sim::{Aim, Fault};
@@ -49,6 +52,32 @@ fn what_was_missed_in_an_outage_is_asked_for_once() {
     assert_eq!(resent.iter().filter(|times| **times == 1).count(), 12);
     assert_eq!(resent.iter().filter(|times| **times == 0).count(), 1);
     assert!(place.run(&["status"]).out.contains("12 callbacks asked for again"));
+}
+
+#[test]
+fn what_catch_up_has_found_is_not_asked_for() {
+    let mut place = place("webhooks-healed");
+    let ids = [0; 3].map(|_| place.upstream().create("invoices", &[("total", "1.50")]));
+    begin(&mut place);
+    until_counting(&mut place);
+    place.kill();
+    place.upstream().webhooks.ruled = true;
+    place.upstream().edit("invoices", ids[0], &[("total", "2.50")]);
+    place.upstream().delete("invoices", ids[1]);
+    place.upstream().create("invoices", &[("total", "3.50")]);
+    let announced = place.upstream().take_announced();
+    announced.iter().for_each(|callback| place.upstream().answered(callback.history, None));
+    // Times are whole seconds.
+    thread::sleep(Duration::from_millis(1_100));
+    place.start();
+    place.until("the histories were looked at", |place| {
+        place.status()["books"]["histories"]["last_seen"].is_string().then_some(())
+    });
+    let status = place.status();
+    assert_eq!(status["books"]["histories"]["healed"], announced.len(), "{status}");
+    assert_eq!(status["books"]["histories"]["resent"], 0, "{status}");
+    assert!(place.upstream().webhooks.histories().values().all(|history| history.resent == 0));
+    assert_eq!(place.upstream().ids("invoices").len(), 3);
 }
 
 #[test]
