@@ -5,6 +5,10 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+/// What stands for a byte outside of ASCII in a header's value. No request may carry this character
+/// itself, so that whoever reads a value knows that something else was there.
+pub const FOREIGN: char = '\x7f';
+
 /// One request.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Asked {
@@ -14,7 +18,7 @@ pub struct Asked {
     pub target: String,
     /// Header lines in the order sent, names in lower case. Those that speak of the connection
     /// (`connection`, `transfer-encoding`, `content-length`, …) stay behind in the gate. Bytes
-    /// outside of ASCII in a value have become `?`: nothing that we read may carry them.
+    /// outside of ASCII in a value have become [`FOREIGN`].
     pub headers: Vec<(String, String)>,
     /// The body, decoded from its framing; at most the gate's body limit.
     pub body: Vec<u8>,
@@ -27,7 +31,13 @@ pub struct Asked {
 impl Asked {
     /// The value of the first header of this name, which is given in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(held, _)| held == name).map(|(_, value)| value.as_str())
+        self.headers(name).next()
+    }
+
+    /// The values of all headers of this name, which is given in lower case.
+    pub fn headers(&self, name: &str) -> impl Iterator<Item = &str> {
+        let named = move |(held, _): &&(String, String)| held == name;
+        self.headers.iter().filter(named).map(|(_, value)| value.as_str())
     }
 }
 

@@ -102,9 +102,9 @@ impl Outbox<'_> {
 
     fn accept(&self, asked: &Asked, function: &FunctionName) -> Result<Reply, BadParameter> {
         let (form, media_type) = form_of(asked)?;
-        let key = asked.header("idempotency-key");
-        if key.is_some_and(|key| key.is_empty() || key.len() > KEY_LIMIT) {
-            let why = format!("has 1 to {KEY_LIMIT} characters");
+        let key = sole(asked, "idempotency-key", "Idempotency-Key")?;
+        if key.is_some_and(|key| !(1..=KEY_LIMIT).contains(&key.len()) || !is_visible(key)) {
+            let why = format!("has 1 to {KEY_LIMIT} visible characters of ASCII");
             return Err(BadParameter::new("Idempotency-Key", why));
         }
         let since = self.board.report().upstream_now(self.now);
@@ -235,7 +235,7 @@ pub(super) fn standing(store: &Store, board: &Board, now: Option<UpstreamTime>) 
 /// In which form the body goes on, and under which media type.
 fn form_of(asked: &Asked) -> Result<(Form, String), BadParameter> {
     let bad = |why: &str| BadParameter::new("Content-Type", why);
-    let Some(given) = asked.header("content-type").map(str::trim) else {
+    let Some(given) = sole(asked, "content-type", "Content-Type")?.map(str::trim) else {
         let why = "says what the body is: application/json, a form, or the type of a file";
         return if asked.body.is_empty() {
             Ok((Form::AsItCame, String::new()))
@@ -243,10 +243,11 @@ fn form_of(asked: &Asked) -> Result<(Form, String), BadParameter> {
             Err(bad(why))
         };
     };
-    if given.is_empty() || given.len() > MEDIA_TYPE_LIMIT {
+    let kind = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let is_named = kind.split_once('/').is_some_and(|(of, sort)| is_token(of) && is_token(sort));
+    if !is_named || given.len() > MEDIA_TYPE_LIMIT || !is_visible(given) {
         return Err(bad("is no media type"));
     }
-    let kind = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let form = match kind.as_str() {
         FORM => Form::AsItCame,
         FORM_WITH_FILES if given.contains("boundary=") => Form::AsItCame,
@@ -263,6 +264,27 @@ fn form_of(asked: &Asked) -> Result<(Form, String), BadParameter> {
         _ => Form::File,
     };
     Ok((form, given.to_owned()))
+}
+
+/// The value of a header, of which there may be one only: of two the one that we would pass by may
+/// be the one that is meant.
+fn sole<'a>(asked: &'a Asked, name: &str, shown: &str) -> Result<Option<&'a str>, BadParameter> {
+    let mut values = asked.headers(name);
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value),
+        (_, Some(_)) => Err(BadParameter::new(shown, "is given twice")),
+    }
+}
+
+/// Whether it has nothing but what it shows. What is not ASCII did not come through whole.
+fn is_visible(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
+/// Whether it is a word as HTTP has them (RFC 9110 §5.6.2).
+fn is_token(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(fits)
 }
 
 fn call_id(text: &str) -> Result<CallId, BadParameter> {

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use crate::server::asked::FOREIGN;
+
 /// Longest head: request line and headers. A callback's is below 1 KiB; cookies of a kiosk's
 /// browser need a few more.
 pub const HEAD_LIMIT: usize = 16 << 10;
@@ -25,7 +27,8 @@ pub struct Head {
     pub method: String,
     /// The target, in origin form.
     pub target: String,
-    /// The header lines in order; names in lower case, bytes outside of ASCII in a value as `?`.
+    /// The header lines in order; names in lower case, bytes outside of ASCII in a value as
+    /// [`FOREIGN`].
     pub headers: Vec<(String, String)>,
     /// How the body is framed.
     pub framing: Framing,
@@ -263,7 +266,7 @@ impl<'a> Fields<'a> {
     }
 
     fn to_text(&self) -> Vec<(String, String)> {
-        let ascii = |byte: &u8| if byte.is_ascii() { char::from(*byte) } else { '?' };
+        let ascii = |byte: &u8| if byte.is_ascii() { char::from(*byte) } else { FOREIGN };
         self.headers
             .iter()
             .map(|header| {

@@ -135,6 +135,29 @@ fn a_key_makes_a_repetition_the_same_call() {
 }
 
 #[test]
+fn headers_that_could_be_taken_for_others_are_refused() {
+    let mut place = place("outbox-headers", &[(FUNCTION, "apikey")]);
+    place.upstream().faults.offline(true);
+    place.start();
+    let status = |headers: &[(&str, &str)]| {
+        place.send("POST", &format!("/outbox/{FUNCTION}"), headers, b"{}").status
+    };
+    // Bytes outside of ASCII do not come through: two such keys would be one.
+    for key in ["zo\u{eb}", "zo\u{e9}", "a\tb", ""] {
+        assert_eq!(status(&[JSON, ("Idempotency-Key", key)]), 400, "{key:?}");
+    }
+    let twice = [JSON, ("Idempotency-Key", "one"), ("idempotency-key", "other")];
+    assert_eq!(status(&twice), 400, "nobody knows which of the two is meant");
+    assert_eq!(status(&[JSON, ("Content-Type", "text/plain")]), 400);
+    for media_type in ["; ;\"", "json", "/", "a b/c", "multipart/form-data; boundary=\u{e9}"] {
+        assert_eq!(status(&[("Content-Type", media_type)]), 400, "{media_type}");
+    }
+    assert_eq!(place.get("/outbox").value()["info"]["count"], 0, "nothing is kept of them");
+    assert_eq!(status(&[JSON, ("Idempotency-Key", "zo??, ~")]), 202);
+    assert_eq!(status(&[("Content-Type", "application/vnd.a+json; charset=\"utf-8\"")]), 202);
+}
+
+#[test]
 fn a_call_is_withdrawn_while_it_waits_and_not_later() {
     let mut place = place("outbox-drop", &[(FUNCTION, "apikey")]);
     place.upstream().faults.offline(true);
