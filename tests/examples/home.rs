@@ -15,6 +15,8 @@ pub(crate) const CALLBACK_PATH: &str = "/callback/4f1c9a";
 
 /// The path at which the agent hears of its extension.
 pub(crate) const PLATFORM_PATH: &str = "/platform/7d01";
+/// The path of what Books announces of its invoices.
+const INVOICE_PATH: &str = "/books/invoice/91c2";
 
 /// What the configuration says beside addresses and paths.
 pub(crate) struct Wishes<'a> {
@@ -125,8 +127,9 @@ impl Home {
         );
         if let Some(organization) = wishes.books {
             text.push_str(&format!(
-                "[books]\norganization_id = \"{organization}\"\nentities = [\"invoice\"]\n\
-                 calls_per_day = 10000\n"
+                "[books]\norganization_id = \"{organization}\"\ncalls_per_day = 10000\n\
+                 [[books.webhook]]\nname = \"kiosk-invoices\"\nentity = \"invoice\"\n\
+                 notify_url = \"https://kiosk.example.com{INVOICE_PATH}\"\n"
             ));
         }
         if wishes.platform {

@@ -63,6 +63,10 @@ The mirror is ready. Try, in another terminal:
     {agent} --config {configuration} list Leads --fields Last_Name,Company --limit 5
     {agent} --config {configuration} export Leads --format csv
     {agent} --config {configuration} channel show
+    {agent} --config {configuration} doctor
+  webhooks of Zoho Books; what they were executed for, and what was lost on its way
+    {agent} --config {configuration} books webhooks list
+    {agent} --config {configuration} books histories list
   the platform tells that the extension is authorised; is removed, and the channel with it
     {authorised}
     {removed}

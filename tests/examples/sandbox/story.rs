@@ -1,6 +1,7 @@
 //! What happens upstream while the sandbox runs: now and then a record is created, edited or
 //! deleted, its callback is carried to the agent, and the local copy is looked at until it shows
-//! the change. What is printed was measured, not hoped for.
+//! the change; or an invoice of Books is edited, and what its webhook sends is carried, or lost.
+//! What is printed was measured, not hoped for.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,6 +21,8 @@ const READY_PATIENCE: Duration = Duration::from_secs(60);
 const SHOWN_PATIENCE: Duration = Duration::from_secs(10);
 /// From one change to the next, in milliseconds: slow enough to read along.
 const PAUSE_MILLIS: std::ops::Range<u64> = 2_000..5_000;
+/// Of so many callbacks of Books one is lost on its way, for a person to find it in the histories.
+const BOOKS_LOSES_ONE_OF: u8 = 4;
 
 /// What the story is about.
 pub(crate) struct Story<'a> {
@@ -65,11 +68,24 @@ impl Story<'_> {
             if self.rest(Duration::from_millis(random.u64(PAUSE_MILLIS))) {
                 return;
             }
-            let delivered = self.delivery.delivered().len();
-            let change = self.change(&mut random, first);
-            let became = self.follow(&change, delivered);
-            if !options.quiet {
-                heard = say(&format!("{}: {became}", change.what));
+            let told = match random.u8(0..5) {
+                0 => {
+                    edit_invoice(&mut lock(&self.upstream), &mut random);
+                    let is_lost = random.u8(0..BOOKS_LOSES_ONE_OF) == 0;
+                    self.carry_for_books(is_lost)
+                }
+                _ => {
+                    let delivered = self.delivery.delivered().len();
+                    let change = self.change(&mut random, first);
+                    format!("{}: {}", change.what, self.follow(&change, delivered))
+                }
+            };
+            // What a person has asked for again.
+            let again = self.carry_for_books(false);
+            for told in [told, again] {
+                if !options.quiet && !told.is_empty() {
+                    heard &= say(&told);
+                }
             }
         }
         // As a program in a pipeline ends when its reader has; the agent takes it for Ctrl-C.
@@ -105,6 +121,24 @@ impl Story<'_> {
                 Change { what: format!("upstream: edited {module} {id} ({fields})"), module, id }
             }
         }
+    }
+
+    /// Carries what Books wants to send, or loses it; what became of each, a line each.
+    fn carry_for_books(&self, is_lost: bool) -> String {
+        let announced = lock(&self.upstream).take_announced();
+        let mut lines = Vec::new();
+        for callback in announced {
+            let headers: Vec<(&str, &str)> =
+                callback.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let (target, body) = (callback.target(), callback.body.as_bytes());
+            let carry = || http(self.home.callbacks, "POST", target, &headers, body).ok();
+            let status = if is_lost { None } else { carry() }.map(|heard| heard.status);
+            lock(&self.upstream).answered(callback.history, status);
+            let became =
+                status.map_or("lost on its way".to_owned(), |status| format!("answered {status}"));
+            lines.push(format!("Books: execution {} of a webhook: {became}", callback.history));
+        }
+        lines.join("\n")
     }
 
     /// Waits for the callback to be answered and for the change to be readable.
@@ -160,6 +194,15 @@ impl Story<'_> {
             thread::sleep(left.min(Duration::from_millis(50)));
         }
     }
+}
+
+/// Edits an invoice, on which a workflow rule fires.
+fn edit_invoice(upstream: &mut Upstream, random: &mut fastrand::Rng) {
+    let ids = upstream.ids("invoices");
+    let id = ids[random.usize(0..ids.len())];
+    let total = format!("{}.{:02}", random.u32(10..5_000), random.u32(0..100));
+    upstream.edit("invoices", id, &[("total", &total), ("status", "\"paid\"")]);
+    upstream.fire("invoice", id);
 }
 
 fn millis(span: Duration) -> String {

@@ -62,13 +62,12 @@ fn changes(place: &Place) -> Vec<Call> {
 }
 
 /// Carries what Books wants to send; what was answered to each.
-fn carry(place: &Place) -> Vec<u16> {
+pub(super) fn carry(place: &Place) -> Vec<u16> {
     let announced = place.upstream().take_announced();
     let each = announced.into_iter().map(|callback| {
         let headers: Vec<(&str, &str)> =
             callback.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let target = &callback.url["https://kiosk.example".len()..];
-        let body = callback.body.as_bytes();
+        let (target, body) = (callback.target(), callback.body.as_bytes());
         let status = http(place.callbacks, "POST", target, &headers, body).unwrap().status;
         place.upstream().answered(callback.history, Some(status));
         status
@@ -140,6 +139,8 @@ fn who_cannot_sign_is_refused_and_nothing_is_kept() {
     assert_eq!(ask("POST", &target, &[&wrong], body), 403, "another signature");
     assert_eq!(ask("POST", &target, &[&signed[1..]], body), 403, "a part of it");
     assert_eq!(ask("POST", &target, &[""], body), 403, "an empty one");
+    assert_eq!(ask("POST", &target, &[&wrong, signed], body), 403, "a right one behind a wrong");
+    assert_eq!(ask("POST", &target, &[&format!("{signed},{wrong}")], body), 403, "a list");
     assert_eq!(ask("POST", PATH, &[signed], body), 403, "another query");
     assert_eq!(ask("POST", &target, &[signed], &body.replace('7', "8")), 403, "another body");
     assert_eq!(ask("POST", &target, &[], "{"), 403, "who cannot sign is told nothing");
@@ -157,7 +158,7 @@ fn who_cannot_sign_is_refused_and_nothing_is_kept() {
     }
     let metrics = place.get("/metrics").text();
     let refused = "crmirror_callbacks_refused_total";
-    assert!(metrics.contains(&format!("{refused}{{reason=\"wrong_signature\"}} 7")), "{metrics}");
+    assert!(metrics.contains(&format!("{refused}{{reason=\"wrong_signature\"}} 9")), "{metrics}");
     assert!(metrics.contains(&format!("{refused}{{reason=\"unreadable\"}} 5")), "{metrics}");
     assert_eq!(place.status()["callbacks"]["accepted"], 0);
     assert_eq!(ask("POST", &target, &[signed], body), 200, "the good one is good all the same");

@@ -11,6 +11,7 @@ use ring::hmac;
 use serde_json::{Value, json};
 
 use super::clock::{Moment, stamp};
+use super::delivery::target;
 use super::wire::{Answer, Asked};
 use super::{ORGANIZATION, Upstream};
 
@@ -91,6 +92,13 @@ pub struct Announced {
     pub headers: Vec<(&'static str, String)>,
     /// Its body.
     pub body: String,
+}
+
+impl Announced {
+    /// Path and query of its address.
+    pub fn target(&self) -> &str {
+        target(&self.url)
+    }
 }
 
 impl Default for BooksWebhooks {
@@ -330,7 +338,7 @@ impl Upstream {
                 "webhook_id": id.to_string(),
                 "webhook_name": webhook.text("webhook_name"),
                 "description": webhook.text("description"),
-                "is_active": true,
+                "is_active": webhook.text("is_active") != "false",
                 "is_from_plugin": false,
                 "url": webhook.text("url"),
                 "entity": webhook.text("entity"),

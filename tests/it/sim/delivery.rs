@@ -144,7 +144,7 @@ impl Carrier {
 }
 
 /// Path and query of an address.
-fn target(url: &str) -> &str {
+pub(super) fn target(url: &str) -> &str {
     let host = url.find("://").map_or(0, |at| at + 3);
     url[host..].find('/').map_or("/", |at| &url[host + at..])
 }
