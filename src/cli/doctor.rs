@@ -1,21 +1,23 @@
 //! `crmirror doctor`: everything that the daemon depends on, one line each, and what to do.
 //!
 //! `ours` the configuration, the daemon, the store · `clock` · `way` names, connections and
-//! certificates · `account` token, modules, channel · `callbacks` whether they find us · `platform`
-//! our extension · `disk` · `board` · `bundle` all of it for somebody else. Each reads in one place
-//! and judges in another.
+//! certificates · `account` token, modules, channel · `books` Zoho Books · `callbacks` whether
+//! they find us · `platform` our extension · `outbox` · `disk` · `board` · `bundle` all of it for
+//! somebody else. Each reads in one place and judges in another.
 //!
 //! Nothing is mended here, and a running daemon is not disturbed. Every check ends by itself: calls
 //! have [`way::PATIENCE`], what may hang in the kernel is left behind after a limit of its own.
 
 mod account;
 mod board;
+mod books;
 mod bundle;
 mod callbacks;
 mod clock;
 mod disk;
 mod finding;
 mod ours;
+mod outbox;
 mod platform;
 #[cfg(test)]
 mod tests;
@@ -76,8 +78,9 @@ fn look(path: &Path, config: &Config, told: &mut Told) -> Result<Option<Value>, 
     let (found, store) = ours::store(&config.store, status.as_ref());
     told.tell(found)?;
     look_upstream(config, credentials, status.as_ref(), store.as_ref(), told)?;
-    told.tell([callbacks::look(config, status.is_some())])?;
-    told.tell(platform::look(config, status.as_ref()))?;
+    told.tell(callbacks::look(config, status.is_some()))?;
+    told.tell(platform::look(config, store.as_ref(), status.as_ref()))?;
+    told.tell(outbox::look(config, status.as_ref(), store.as_ref()))?;
     // From here on a daemon may start again.
     drop(store);
     told.tell([disk::space(&config.store), disk::writes(&config.store, DeviceClock)])?;
@@ -99,7 +102,9 @@ fn look_upstream(
         Err(error) => {
             told.misconfigured = true;
             told.tell([Finding::told("tls", State::Fail, &error.to_string())])?;
-            return told.tell(unknown("upstream cannot be called"));
+            let why = "upstream cannot be called";
+            told.tell(unknown(why))?;
+            return told.tell(books::unknown(config, why));
         }
     };
     let identity = Identity::open(&config.store);
@@ -125,9 +130,10 @@ fn look_upstream(
     };
     told.tell([shown.judge(), way::names(&ways), way::certificates(&ways)])?;
     let (accounts, api) = (&ways[0], ways.last().expect("there is one at least"));
+    let all_unknown = |why: &str| [unknown(why), books::unknown(config, why)].concat();
     told.tell(match (credentials, identity) {
-        (None, _) => unknown("there are no credentials to show"),
-        (_, Err(error)) => unknown(&error.to_string()),
+        (None, _) => all_unknown("there are no credentials to show"),
+        (_, Err(error)) => all_unknown(&error.to_string()),
         (Some(credentials), Ok(identity)) => {
             let keeping = match store {
                 Some(_) => Keeping::Kept,

@@ -211,6 +211,16 @@ impl Config {
         self.mirrored().chain(self.platform.iter().map(|_| ModuleName::platform())).collect()
     }
 
+    /// Every address that upstream calls, and whose it is: `channel`, the webhook's name, or
+    /// `platform`.
+    pub fn notify_urls(&self) -> Vec<(&str, &NotifyUrl)> {
+        let channel = self.channel.iter().map(|channel| ("channel", &channel.notify_url));
+        let webhooks = self.books.iter().flat_map(|books| &books.webhooks);
+        let webhooks = webhooks.map(|webhook| (webhook.name.as_str(), &webhook.notify_url));
+        let platform = self.platform.iter().map(|platform| ("platform", &platform.notify_url));
+        channel.chain(webhooks).chain(platform).collect()
+    }
+
     /// Reads the file, with this process's `$CREDENTIALS_DIRECTORY` for the default of
     /// `upstream.credentials`.
     pub fn load(file: &Path) -> Result<Config, ConfigErrors> {

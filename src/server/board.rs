@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::mirror::credits::Purpose;
 use crate::mirror::ledger::Ledger;
@@ -142,6 +142,7 @@ pub struct Counters {
     accepted: AtomicU64,
     refused: DeclinedCounts,
     duplicate: AtomicU64,
+    of_books: Mutex<Option<UpstreamTime>>,
 }
 
 impl Counters {
@@ -149,6 +150,18 @@ impl Counters {
     pub fn count_accepted(&self, again: bool) {
         self.accepted.fetch_add(1, Ordering::Relaxed);
         self.duplicate.fetch_add(u64::from(again), Ordering::Relaxed);
+    }
+
+    /// When (upstream) the latest one of Books came that was acknowledged; `None` when none did
+    /// since the start, or upstream had not told its time by then.
+    pub fn heard_of_books(&self) -> Option<UpstreamTime> {
+        *self.of_books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One of Books was acknowledged that came then.
+    pub fn hear_of_books(&self, came: Option<UpstreamTime>) {
+        let mut latest = self.of_books.lock().unwrap_or_else(PoisonError::into_inner);
+        *latest = (*latest).max(came);
     }
 
     /// One more was turned away.

@@ -12,7 +12,7 @@ use crate::identity::IdentityError;
 use crate::mirror::inbox::Arrival;
 use crate::mirror::planner::Input;
 use crate::mirror::platform::{Announced, Event};
-use crate::mirror::time::Tick;
+use crate::mirror::time::{Tick, UpstreamTime};
 use crate::store::{EnqueueError, Store};
 
 use super::board::{Admission, Board};
@@ -55,6 +55,11 @@ impl Intake {
     /// Counts a callback that was refused.
     pub(super) fn count_refused(&self, declined: Declined) {
         self.board.callbacks.count_refused(declined);
+    }
+
+    /// Notes when (upstream) one of Books came that was acknowledged.
+    pub(super) fn hear_of_books(&self, came: Option<UpstreamTime>) {
+        self.board.callbacks.hear_of_books(came);
     }
 
     /// Makes what a callback named durable, and acknowledges it. `came` is when it came, `repeats`

@@ -51,7 +51,11 @@ impl Receive for Announced {
         let arrival = Arrival::new(self.entity.module(), id, Reason::Touched);
         // It carries neither a time nor a number of its own: a repetition and a second edit look
         // alike.
-        Ok(self.intake.take(&[Arrival { heard, ..arrival }], came, || false))
+        let reply = self.intake.take(&[Arrival { heard, ..arrival }], came, || false);
+        if reply.status() == 200 {
+            self.intake.hear_of_books(heard);
+        }
+        Ok(reply)
     }
 }
 

@@ -121,7 +121,7 @@ fn document(store: &Store, board: &Board, started: Tick, now: Tick) -> Value {
         "sequence": store.last_sequence(),
         "generation": store.generation(),
     });
-    add_neighbours(&mut document, &report);
+    add_neighbours(&mut document, &report, board);
     if let Some(calls) = outbox::standing(store, board, report.upstream_now(now)) {
         document["outbox"] = calls;
     }
@@ -129,12 +129,13 @@ fn document(store: &Store, board: &Board, started: Tick, now: Tick) -> Value {
 }
 
 /// Adds what stands beside CRM, as far as it is configured.
-fn add_neighbours(document: &mut Value, report: &Report) {
+fn add_neighbours(document: &mut Value, report: &Report, board: &Board) {
     if let Some(books) = &report.books {
         document["books"] = of_books(books);
     }
     if let Some(webhooks) = &report.webhooks {
         add_webhooks(&mut document["books"], webhooks);
+        document["books"]["last_callback"] = json!(board.callbacks.heard_of_books());
     }
     if let Some(platform) = &report.platform {
         document["platform"] = of_platform(platform);

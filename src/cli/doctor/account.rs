@@ -1,4 +1,4 @@
-//! What upstream lets us do: the token, the modules, the channel.
+//! What upstream lets us do: the token, the modules, the channel; `books` goes on from here.
 //!
 //! A running daemon is not disturbed. Its token is used as it is, and asking for another is left to
 //! it; where none runs, one is asked for at most once, and kept as a start of the daemon would.
@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::books;
 use super::finding::{Finding, State};
 use super::way::{Stop, Way};
 use crate::cli::channel::id_of;
@@ -28,7 +29,7 @@ use crate::upstream::verdict::judge;
 /// mostly true of the others.
 const MODULES_LIMIT: usize = 10;
 
-const NETWORK: &str = "see the network, its firewall, and whether upstream has troubles";
+pub(super) const NETWORK: &str = "see the network, its firewall, and whether upstream has troubles";
 
 /// What becomes of a new token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,17 +44,21 @@ pub(super) enum Keeping {
 
 /// Our account upstream.
 pub(super) struct Account<'a> {
-    config: &'a Config,
-    identity: Identity,
-    line: Line,
+    pub(super) config: &'a Config,
+    pub(super) identity: Identity,
+    pub(super) line: Line,
     /// What the running daemon says.
-    status: Option<&'a Value>,
+    pub(super) status: Option<&'a Value>,
     keeping: Keeping,
 }
 
 /// The lines of what cannot be looked at, for this reason.
 pub(super) fn unknown(why: &str) -> Vec<Finding> {
     ["token", "api", "channel"].map(|check| Finding::skipped(check, why)).into()
+}
+
+fn no_modules() -> Finding {
+    Finding::skipped("api", "no module of CRM is mirrored")
 }
 
 impl<'a> Account<'a> {
@@ -66,12 +71,24 @@ impl<'a> Account<'a> {
         keeping: Keeping,
     ) -> Account<'a> {
         let (clock, spent) = (Arc::new(DeviceClock), Spending::default());
-        let line = Line::new(config, credentials, transport, clock, &identity, spent);
+        let mut line = Line::new(config, credentials, transport, clock, &identity, spent);
+        if let Some(books) = &config.books {
+            line.open_books(books, Spending::default());
+        }
         Account { config, identity, line, status, keeping }
     }
 
-    /// Looks at all three, in this order.
+    /// Looks at everything, in this order.
     pub(super) fn look(&mut self, accounts: &Way, api: &Way) -> Vec<Finding> {
+        let mut found = self.look_at_crm(accounts, api);
+        found.extend(match found[0].state {
+            State::Ok => self.books(),
+            _ => books::unknown(self.config, "without a token Books does not show it"),
+        });
+        found
+    }
+
+    fn look_at_crm(&mut self, accounts: &Way, api: &Way) -> Vec<Finding> {
         match api.stop() {
             None => {}
             Some(Stop::Told) => return unknown("the way to upstream is not open, see above"),
@@ -92,6 +109,8 @@ impl<'a> Account<'a> {
                 // Upstream refuses what it has just granted: that is no token either.
                 Ok(token) => match self.modules() {
                     Ok(modules) => (token, Some(modules)),
+                    // Books refuses a token for want of a scope too, and says so below.
+                    Err(_) if self.config.modules.is_empty() => (token, Some(no_modules())),
                     Err(why) => (Finding::fail("token", why, "try again in a minute"), None),
                 },
                 Err(token) => (token, None),
@@ -109,8 +128,16 @@ impl<'a> Account<'a> {
         }
     }
 
-    /// Whether the modules can be read; an error when it is for the token that they cannot.
+    /// Whether the modules can be read; an error when it is for the token that they cannot. Where
+    /// there are none, Books tells whether the token is accepted.
     fn modules(&mut self) -> Result<Finding, String> {
+        let config = self.config;
+        if let (true, Some(books)) = (config.modules.is_empty(), &config.books) {
+            return match self.glance_at_books(books) {
+                Err(Trouble::TokenRefused { why }) => Err(why),
+                Ok(()) | Err(_) => Ok(no_modules()),
+            };
+        }
         let mut read = Vec::new();
         for module in self.config.modules.iter().take(MODULES_LIMIT) {
             let name = &module.name;

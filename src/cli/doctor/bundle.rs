@@ -177,10 +177,7 @@ fn of_books(books: &Books) -> Value {
 /// Every secret that this device knows, as far as its files can be read.
 fn secrets(config: &Config) -> Vec<Secret> {
     let mut secrets = Vec::new();
-    let webhooks = config.books.iter().flat_map(|books| &books.webhooks);
-    let announced = webhooks.map(|webhook| &webhook.notify_url);
-    let announced = announced.chain(config.platform.iter().map(|platform| &platform.notify_url));
-    for url in config.channel.iter().map(|channel| &channel.notify_url).chain(announced) {
+    for (_, url) in config.notify_urls() {
         secrets.extend([url.secret_part(), url.path()].map(|text| Secret::new(text.to_owned())));
     }
     let token = config.local.token_file.as_deref().and_then(|file| reader_token::load(file).ok());

@@ -1,24 +1,43 @@
-//! Whether `notify_url` leads here. It is looked at as a stranger would, by GET: no callback, and
-//! answered 405 by us. Its path is a secret and stands in no finding.
+//! Whether each `notify_url` leads here: the channel's, the platform's, those of Books. It is
+//! looked at as a stranger would, by GET: no callback, and answered 405 by us. Its path is a secret
+//! and stands in no finding.
 //!
 //! This shows the way from the device's own network. Upstream comes from the internet: what is in
 //! order here may still be closed there.
 
 use serde_json::Value;
 
-use super::finding::Finding;
+use super::finding::{Finding, State};
 use super::way::{PATIENCE, look_at};
-use crate::config::{Channel, Config, NotifyUrl};
+use crate::config::{Config, NotifyUrl};
 use crate::upstream::transport::{HttpsTransport, Reply, Transport, TransportError, look_up};
 
-/// Looks at the address, when a daemon runs that would answer there.
-pub(super) fn look(config: &Config, runs: bool) -> Finding {
-    let Some(Channel { notify_url, .. }) = &config.channel else {
-        return Finding::skipped("callbacks", "the configuration has no [channel]");
-    };
-    if !runs {
-        return Finding::skipped("callbacks", "no daemon runs that would answer them");
+/// Looks at the addresses, when a daemon runs that would answer there. What is said of two of them
+/// is said once.
+pub(super) fn look(config: &Config, runs: bool) -> Vec<Finding> {
+    let skipped = |why: &str| vec![Finding::skipped("callbacks", why)];
+    let urls = config.notify_urls();
+    if urls.is_empty() {
+        return skipped("the configuration has no address for them");
     }
+    if !runs {
+        return skipped("no daemon runs that would answer them");
+    }
+    let mut seen: Vec<(&str, Finding)> = Vec::new();
+    for (name, url) in urls {
+        let finding = look_at_one(config, url);
+        if seen.iter().all(|(_, before)| *before != finding) {
+            seen.push((name, finding));
+        }
+    }
+    let named = |(name, finding): (&str, Finding)| match (name, finding.state) {
+        ("channel", _) | (_, State::Ok) => finding,
+        _ => Finding { says: format!("{name}: {}", finding.says), ..finding },
+    };
+    seen.into_iter().map(named).collect()
+}
+
+fn look_at_one(config: &Config, notify_url: &NotifyUrl) -> Finding {
     let origin = notify_url.origin();
     let (host, name) = (origin.host(), format!("{}:{}", origin.host(), origin.port()));
     if let Err(error) = look_up(&name, PATIENCE.resolve) {
@@ -84,7 +103,6 @@ fn conceal(finding: Finding, url: &NotifyUrl) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::finding::State;
     use super::*;
 
     fn url() -> NotifyUrl {

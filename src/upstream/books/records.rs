@@ -30,6 +30,11 @@ pub fn by_id(books: &BooksApi, entity: Entity, id: RecordId) -> Request {
     books.get(&format!("{}/{id}", entity.plural()), Query::default())
 }
 
+/// Asks for one row, whichever comes first: whether the entity can be read at all.
+pub fn glance(books: &BooksApi, entity: Entity) -> Request {
+    books.get(entity.plural(), Query::default().with("page", 1).with("per_page", 1))
+}
+
 /// Asks for a page of a list; `from` is the earliest modification that a filter is to show.
 pub fn page(
     books: &BooksApi,

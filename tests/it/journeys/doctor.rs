@@ -1,5 +1,8 @@
 //! `crmirror doctor`: a healthy device is called healthy, and of each fault one line says what to
-//! do, with a running daemon and without, and without disturbing it.
+//! do, with a running daemon and without, and without disturbing it. `neighbours`: Books, the
+//! extension, the outbox.
+
+mod neighbours;
 
 use std::net::TcpListener;
 use std::path::Path;
