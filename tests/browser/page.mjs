@@ -240,6 +240,12 @@ const tests = {
       quarantined: ['Needs you', '2 records could not be fetched', 'log', status => (status.inbox.quarantined = 2)],
       disk: ['Needs you', 'The disk is full', 'Free some space', status => (status.store.low = true)],
       credits: ['Needs you', 'credits of the day are spent', 'credits_per_day', status => (status.credits.waiting_for_credits = 'sweep')],
+      books: ['Needs you', 'Zoho Books does not give', 'code 57', status => (status.books.last_error = 'Books answers status 401 code 57')],
+      calls: ['Needs you', 'calls of Zoho Books of the day', 'calls_per_day', status => (status.books.waiting_for_calls = true)],
+      webhook: ['Needs you', 'denies the webhook kiosk-invoices', 'log', status => (status.books.webhooks['kiosk-invoices'].state = 'denied')],
+      failed: ['Needs you', '1 call to functions failed', 'outbox retry', status => (status.outbox.failed = 1)],
+      runs: ['Needs you', 'runs of functions of the day are made: 2 calls', 'outbox.calls_per_day', status => Object.assign(status.outbox, { waiting: 2, waiting_for_credits: true })],
+      waits: ['Waiting', '1 call to functions waits', 'the zapikey is refused', status => Object.assign(status.outbox, { waiting: 1, trouble: 'the zapikey is refused' })],
       filling: ['Filling', 'first copy is on its way: Leads', 'so far', status => (status.modules.Leads.complete_through = null)],
     };
     for (const [name, [word, headline, todo, change]] of Object.entries(states)) {
@@ -251,6 +257,48 @@ const tests = {
       await picture(page, name);
       await page.leave();
     }
+  },
+
+  async 'Books, the extension and the outbox are shown, at three sizes, in light and dark'({ sandbox }) {
+    const fact = (page, title) => page.locator('#facts > div').filter({ has: page.locator('dt', { hasText: title }) });
+    await fetch(`${sandbox.local}/outbox/kiosk_checkin`, { method: 'POST', body: new URLSearchParams({ guest: 'Zoe' }) });
+    await until('the call is made', async () => (await (await fetch(`${sandbox.local}/status`)).json()).outbox.sent > 0);
+    for (const size of Object.keys(SIZES)) {
+      for (const scheme of ['light', 'dark']) {
+        const page = await open(sandbox.local, { size, scheme });
+        for (const [title, text] of [['Outbox', /Empty\s*\d+ sent/], ['Books', /\d of [\d,]+\s*calls in 24 hours/], ['Webhooks', /Ready\s*\d+ sent again/], ['Extension', 'Not heard of']]) {
+          await fact(page, title).filter({ hasText: text }).waitFor();
+        }
+        assert(await fits(page), `${size}: it is wider than the screen`);
+        await page.locator('#facts').screenshot(process.env.SHOTS ? { path: join(process.env.SHOTS, `beside-${size}-${scheme}.png`) } : {});
+        await page.leave();
+      }
+    }
+    // Removed: the channel is closed for that, and nobody is told to open it.
+    const change = status => {
+      Object.assign(status.platform, { state: 'wiped', last_event: 'onUninstall', last_event_time: status.upstream.time });
+      status.channel.state = 'none';
+      status.modules.Leads.complete_through = null;
+    };
+    const page = await open(sandbox.local, { size: 'phone', before: altered('**/status', change) });
+    await reads(page, '#word', 'Removed');
+    await reads(page, '#headline', 'everything was erased');
+    await fact(page, 'Extension').filter({ hasText: /Erased\s*onUninstall just now/ }).waitFor();
+    const hero = await page.locator('.hero').textContent();
+    assert(!/channel renew|on its way/.test(hero), hero);
+    await picture(page, 'removed');
+    await page.leave();
+  },
+
+  async 'what the platform tells is in the feed, and leads nowhere'({ sandbox }) {
+    const { sequence } = await (await fetch(`${sandbox.local}/status`)).json();
+    const told = { sequence: sequence + 1, module: '$platform', id: '1', kind: 'upsert', time: '2026-01-02T03:04:05+00:00', record: { id: '1', event: 'onUpdate' } };
+    const page = await open(sandbox.local, {
+      before: page => page.route('**/changes?*', route => route.fulfill({ contentType: 'text/event-stream', body: `id: 1\nevent: change\ndata: ${JSON.stringify(told)}\n\n` })),
+    });
+    await reads(page, '#changes li', 'onUpdate (the extension)');
+    assert.equal(await page.locator('#changes li a').count(), 0);
+    await page.leave();
   },
 
   async 'it asks for the token, and shows it from then on'({ guarded }) {

@@ -68,9 +68,8 @@ function take(message) {
   seen = change.sequence;
   const gone = change.kind === 'delete';
   const name = change.record && text(change.record[titleField(change.record)]);
-  // On a narrow screen the icon says "changed", and the name has the room.
-  const word = el('span', gone ? {} : { class: 'hush' }, gone ? 'Deleted: ' : 'Changed: ');
-  const link = el('a', { href: `#/${change.module}/${change.id}`, title: change.id }, word, `${name || '…' + change.id.slice(-6)} (${change.module})`);
+  // What the platform tells of the extension is no record that could be looked at.
+  const link = change.module === '$platform' ? el('span', {}, `${change.record?.event ?? 'an event'} (the extension)`) : linkTo(change, gone, name);
   const item = el('li', {}, icon(gone ? 'gone' : 'edit'), link, timeOf(change.time));
   if (change.sequence > replayed) item.classList.add('new');
   // The others stay as they are: one of them may have the focus.
@@ -81,6 +80,11 @@ function take(message) {
   lookSoon();
   const { module, id } = at();
   if (change.sequence > replayed && module === change.module && id === change.id) record(module, id);
+}
+function linkTo(change, gone, name) {
+  // On a narrow screen the icon says "changed", and the name has the room.
+  const word = el('span', gone ? {} : { class: 'hush' }, gone ? 'Deleted: ' : 'Changed: ');
+  return el('a', { href: `#/${change.module}/${change.id}`, title: change.id }, word, `${name || '…' + change.id.slice(-6)} (${change.module})`);
 }
 function changesUnknown() {
   const words = 'There is no feed of changes here. The numbers on this page are looked at every few seconds.';

@@ -34,6 +34,8 @@ function judge({ status, ill }) {
     add('warn', 'Needs you', `${many(store.unreadable, 'stored value')} could not be read.`,
       'A sweep fetches them again. If it happens again, the disk or card wears out: replace it.');
   }
+  neighbours(status, add);
+  const gone = removed(status);
   const missing = Object.keys(modules).filter(name => !modules[name].complete_through);
   const through = oldest(modules);
   if (upstream.state === 'offline' && !(status.uptime_seconds < 30 && !upstream.last_error)) {
@@ -41,14 +43,14 @@ function judge({ status, ill }) {
     const copy = missing.length ? 'Reads go on from what is here.' : `Reads go on from the copy, complete through ${clock(through)}.`;
     add('away', 'Offline', `Zoho is out of reach${since}. ${copy}`,
       `${why}Nothing is lost: what is missed is caught up with. If it lasts, look at the network.`);
-  } else if (missing.length) {
+  } else if (missing.length && !gone) {
     const rows = missing.reduce((sum, name) => sum + (modules[name].scan?.rows ?? modules[name].records), 0);
     add('info', 'Filling', `The first copy is on its way: ${missing.join(', ')}.`, `${many(rows, 'record')} so far. Nothing to do but wait.`);
   }
-  if (channel.state === 'absent' && upstream.state === 'online' && !missing.length) {
+  if (channel.state === 'absent' && upstream.state === 'online' && !missing.length && !gone) {
     add('info', 'Waiting', 'The channel is not open yet: until it is, changes come by catch-up.', `${why}It is opened again by itself. If it stays so: crmirror doctor`);
   }
-  if (channel.state === 'none' && channel.id) {
+  if (channel.state === 'none' && channel.id && !gone) {
     add('warn', 'Needs you', 'The channel was closed by command: changes come late, by catch-up only.', 'Open it again: crmirror channel renew');
   }
   if (!found.length) {
@@ -58,6 +60,33 @@ function judge({ status, ill }) {
       `${many(count, 'record')}. ${last || (channel.state === 'open' ? 'Zoho tells of each change as it happens.' : 'Changes are looked for at each catch-up.')}`);
   }
   return found;
+}
+// What stands beside CRM: the extension, Books, calls to functions.
+const removed = ({ platform }) => Boolean(platform) && platform.state !== 'installed';
+function neighbours(status, add) {
+  const { books, platform, outbox, upstream } = status;
+  if (removed(status)) {
+    const words = { uninstalled: 'nothing is fetched, and the copy grows old', wiping: 'everything is being erased', wiped: 'everything was erased' };
+    add('warn', 'Removed', `The extension was removed: ${words[platform.state]}.`,
+      'It goes on when the extension is installed or authorised again.');
+  }
+  if (books?.last_error) {
+    add('warn', 'Needs you', 'Zoho Books does not give what is asked for. CRM goes on.', `Books: ${books.last_error}. On the device: crmirror doctor`);
+  } else if (books?.waiting_for_calls) {
+    add('warn', 'Needs you', 'The calls of Zoho Books of the day are made: it waits.', `${number(books.calls_today)} of ${number(books.ceiling)} are made. Wait, or raise books.calls_per_day.`);
+  }
+  const denied = Object.entries(books?.webhooks ?? {}).filter(([, webhook]) => webhook.state === 'denied').map(([name]) => name);
+  if (denied.length) {
+    add('warn', 'Needs you', `Zoho Books denies ${denied.length === 1 ? 'the webhook' : 'the webhooks'} ${denied.join(', ')}: its changes come late, by catch-up only.`, 'The log says why: journalctl -u crmirror');
+  }
+  if (outbox?.failed > 0) {
+    add('warn', 'Needs you', `${many(outbox.failed, 'call')} to functions failed.`, 'Why: crmirror outbox list --state failed. Mend the function, then: crmirror outbox retry ID');
+  }
+  if (outbox?.waiting_for_credits) {
+    add('warn', 'Needs you', `The runs of functions of the day are made: ${many(outbox.waiting, 'call')} to functions wait${outbox.waiting === 1 ? 's' : ''}.`, 'Wait, or raise outbox.calls_per_day.');
+  } else if (outbox?.trouble && outbox.waiting && upstream.state === 'online') {
+    add('warn', 'Waiting', `${many(outbox.waiting, 'call')} to functions wait${outbox.waiting === 1 ? 's' : ''}.`, `${outbox.trouble}. Once that is mended they are made by themselves.`);
+  }
 }
 const many = (count, what) => `${number(count)} ${what}${count === 1 ? '' : 's'}`;
 function oldest(modules) {
@@ -110,16 +139,36 @@ function facts(status) {
   fact('Proved complete', proved ? { iso: proved } : 'Not yet', [whose && Object.keys(modules).length > 1 ? `${whose}, the oldest` : ''], false);
   fact('Inbox', inbox.waiting ? `${number(inbox.waiting)} waiting` : 'Empty',
     [inbox.quarantined ? `${number(inbox.quarantined)} set aside` : inbox.waiting ? `the oldest for ${span(inbox.oldest_seconds)}` : 'nothing set aside'], inbox.quarantined > 0);
-  if (status.outbox) {
-    const { waiting, failed, sent, trouble } = status.outbox;
-    fact('Outbox', waiting ? `${number(waiting)} waiting` : 'Empty',
-      [failed ? `${number(failed)} failed: crmirror outbox list` : trouble ? 'see crmirror status' : `${number(sent)} sent`], failed > 0);
-  }
   fact('Callbacks', number(callbacks.accepted), [`${number(callbacks.refused)} refused, ${number(missed)} missed`], false);
   fact('API credits', `${number(credits.spent_today)} of ${number(credits.ceiling)}`, ['in 24 hours'], Boolean(credits.waiting_for_credits));
   fact('Disk', store.free_bytes > 2 ** 60 ? 'Not known' : `${bytes(store.free_bytes)} free`, [store.low ? 'too full to write' : 'enough'], store.low);
   fact('Running for', span(status.uptime_seconds), [`version ${status.version}`], false);
+  besides(status);
   say($('foot'), `${number(status.sequence)} changes so far · times are this screen’s; point at one for the exact moment`);
+}
+// What is there only where it is configured.
+function besides({ outbox, books, platform }) {
+  if (outbox) {
+    const { waiting, oldest_seconds, failed, sent, trouble } = outbox;
+    fact('Outbox', waiting ? `${number(waiting)} waiting` : 'Empty',
+      [failed ? `${number(failed)} failed` : waiting ? `the oldest for ${span(oldest_seconds)}` : `${number(sent)} sent`], failed > 0 || Boolean(trouble && waiting));
+  }
+  if (books) {
+    fact('Books', `${number(books.calls_today)} of ${number(books.ceiling)}`, [books.last_error ? 'see above' : 'calls in 24 hours'], Boolean(books.last_error || books.waiting_for_calls));
+  }
+  if (books?.webhooks) {
+    const { webhooks, histories, last_callback } = books;
+    const states = Object.values(webhooks).map(({ state }) => state);
+    const ready = states.filter(state => state === 'ready').length;
+    const again = `${number(histories.resent)} sent again`;
+    fact('Webhooks', ready === states.length ? 'Ready' : `${number(ready)} of ${number(states.length)} ready`,
+      last_callback ? [`${again}, heard `, { iso: last_callback }] : [again], states.includes('denied'));
+  }
+  if (platform) {
+    const { state, last_event, last_event_time } = platform;
+    const words = { installed: last_event ? 'Installed' : 'Not heard of', uninstalled: 'Removed', wiping: 'Being erased', wiped: 'Erased' };
+    fact('Extension', words[state], last_event ? [`${last_event} `, { iso: last_event_time }] : ['no event yet'], state !== 'installed');
+  }
 }
 const shown = new Map();
 function fact(title, value, note, wrong) {
