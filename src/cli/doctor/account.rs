@@ -17,6 +17,7 @@ use crate::credentials::Credentials;
 use crate::heart::desired_channel;
 use crate::heart::line::Line;
 use crate::identity::Identity;
+use crate::identity::removal::RemovalFile;
 use crate::mirror::channel::{Row, Shown};
 use crate::mirror::credits::Spending;
 use crate::mirror::trouble::Trouble;
@@ -222,6 +223,10 @@ impl<'a> Account<'a> {
     fn channel(&mut self) -> Finding {
         if self.config.channel.is_none() {
             return Finding::skipped("channel", "the configuration has none: crmirror only pulls");
+        }
+        if RemovalFile::of(&self.config.store).read().is_ok_and(|removal| removal.is_some()) {
+            let says = "it is closed, since the extension was removed";
+            return Finding::warn("channel", says, "see the platform below");
         }
         if self.status.is_some_and(|status| status["channel"]["state"] == "none") {
             let to_do = "crmirror channel renew opens it again";

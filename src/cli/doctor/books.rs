@@ -70,7 +70,8 @@ impl Account<'_> {
     fn judge_books(&self, books: &Books) -> Finding {
         let standing = self.status.map(|status| &status["books"]);
         if let Some(error) = standing.and_then(|books| books["last_error"].as_str()) {
-            return Finding::warn("books", error, RIGHTS);
+            let to_do = "it is tried again; where rights are missing, see the scopes in README";
+            return Finding::warn("books", error, to_do);
         }
         if standing.is_some_and(|books| books["waiting_for_calls"] == true) {
             let says = format!("the {} calls of a day are made: it waits", books.calls_per_day);

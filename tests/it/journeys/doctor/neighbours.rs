@@ -168,9 +168,12 @@ fn an_extension_that_is_removed_is_told_with_and_without_a_daemon() {
     check(&place, 0, "platform", "ok", &["last onInstall at 20"]);
     tell(&mut place, "onUninstall", "uninstalled");
     let parts = ["is uninstalled", "last onUninstall at 20", "authorise"];
+    let closed = ["closed, since the extension was removed"];
     check(&place, 0, "platform", "warn", &parts);
+    check(&place, 0, "channel", "warn", &closed);
     place.stop();
     check(&place, 0, "platform", "warn", &parts);
+    check(&place, 0, "channel", "warn", &closed);
 }
 
 fn tell(place: &mut Place, event: &str, state: &str) {
