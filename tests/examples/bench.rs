@@ -32,6 +32,8 @@ mod feed;
 mod figures;
 #[path = "bench/flash.rs"]
 mod flash;
+#[path = "bench/floor.rs"]
+mod floor;
 mod home;
 #[path = "bench/lag.rs"]
 mod lag;
@@ -75,7 +77,7 @@ Measures the agent against a simulated upstream; some ten minutes for all.
 Usage: cargo run --release --example bench -- [--quick] [WORKLOAD...]
 
 Workloads:
-  acks        callbacks acknowledged per second, at 1, 8 and 64 callers
+  acks        callbacks acknowledged per second, at 1, 8 and 64 callers, beside a bare tiny_http
   lag         from a callback's answer until the change can be read
   feed        from a callback's answer until readers of /changes have it, 1, 8 and 32 of them
   reads       reads and searches per second of 100,000 records, by 1, 8 and 32 readers
@@ -85,6 +87,7 @@ Workloads:
   day         what a quiet day costs upstream and the card
   flash       bytes written for each change, alone and among many
   wear        disk against data, while the same records are updated; some minutes for a million
+In short: ack is acks, fresh is lag and feed, read is reads.
 
 Options:
   --quick     one short repetition of each, for a first look
@@ -109,6 +112,10 @@ const WORKLOADS: [Workload; 10] = [
     ("flash", flash::run),
     ("wear", wear::run),
 ];
+
+/// Other words for workloads.
+const WORDS: [(&str, &str); 4] =
+    [("ack", "acks"), ("fresh", "lag"), ("fresh", "feed"), ("read", "reads")];
 
 /// How much is measured, and where.
 struct Bench {
@@ -191,8 +198,15 @@ fn parse(mut parser: lexopt::Parser) -> Result<Option<(Bench, Vec<Workload>)>, l
             Long("dir") => directory = Some(PathBuf::from(parser.value()?)),
             Long("help") | Short('h') => return Ok(None),
             Value(word) => {
-                let named = WORKLOADS.iter().find(|(name, _)| word == *name);
-                chosen.push(*named.ok_or("there is no such workload")?);
+                let means = |name| {
+                    let is_short = |(short, long): &(&str, &str)| word == *short && name == *long;
+                    word == name || WORDS.iter().any(is_short)
+                };
+                let before = chosen.len();
+                chosen.extend(WORKLOADS.iter().filter(|(name, _)| means(*name)));
+                if chosen.len() == before {
+                    return Err("there is no such workload".into());
+                }
             }
             _ => return Err(argument.unexpected()),
         }

@@ -38,6 +38,8 @@ pub(crate) struct Wishes<'a> {
     pub(crate) platform: bool,
     /// Functions that can be called.
     pub(crate) functions: &'a [&'a str],
+    /// Whether callbacks come by TLS, with the first of the tests' certificates.
+    pub(crate) tls: bool,
 }
 
 /// A directory for an agent, and its addresses.
@@ -109,6 +111,7 @@ impl Home {
              lifetime = \"{}\"\n\
              [callbacks]\n\
              listen = \"{}\"\n\
+             {}\
              [local]\n\
              listen = \"{}\"\n\
              {}\
@@ -119,6 +122,7 @@ impl Home {
              credits_per_day = {}\n",
             wishes.lifetime,
             self.callbacks,
+            if wishes.tls { tls_keys() } else { String::new() },
             self.local,
             socket,
             serde_json::Value::from(self.store().to_string_lossy()),
@@ -168,6 +172,16 @@ impl Drop for Home {
 /// Locks what threads of an example share; one that panicked has told so already.
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A file of the tests.
+pub(crate) fn test_data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/data").join(name)
+}
+
+fn tls_keys() -> String {
+    let value = |name| serde_json::Value::from(test_data(name).to_string_lossy());
+    format!("tls_cert = {}\ntls_key = {}\n", value("first-cert.pem"), value("first-key.pem"))
 }
 
 fn free_port() -> io::Result<TcpListener> {

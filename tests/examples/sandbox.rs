@@ -109,6 +109,7 @@ fn run(options: &Options) -> Result<(), Failure> {
         books: Some(ORGANIZATION),
         platform: true,
         functions: &[FUNCTION],
+        tls: false,
     };
     home.furnish(&loopback.origin(), &wishes).map_err(broken)?;
     let config = Config::load(&home.configuration())?;

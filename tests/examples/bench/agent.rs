@@ -52,6 +52,8 @@ pub(crate) struct Stage {
     pub(crate) first_read: Duration,
     /// Fields by whose values the agent is to find records.
     pub(crate) index: &'static [&'static str],
+    /// Whether callbacks come by TLS, from the next start on.
+    pub(crate) tls: bool,
     child: Option<Child>,
 }
 
@@ -63,7 +65,7 @@ impl Stage {
         let loopback = Loopback::start(Arc::clone(&upstream));
         let home = Home::at(&bench.directory.join(format!("{:016x}", fastrand::u64(..))), true)?;
         let first_read = Duration::ZERO;
-        Ok(Stage { upstream, loopback, home, first_read, index: &[], child: None })
+        Ok(Stage { upstream, loopback, home, first_read, index: &[], tls: false, child: None })
     }
 
     /// An agent that has mirrored and indexed `records` records of `bytes` bytes, and their ids.
@@ -100,6 +102,7 @@ impl Stage {
             books: None,
             platform: false,
             functions: &[],
+            tls: self.tls,
         };
         self.home.furnish(&self.loopback.origin(), &wishes)?;
         self.home.release();

@@ -13,9 +13,10 @@ use super::Bench;
 use super::acks::announced;
 use super::agent::Stage;
 use super::figures::{Figure, Sample, Table};
+use super::floor::Floor;
 use super::home::CALLBACK_PATH;
 use super::load::Load;
-use super::reads::{Floor, RECORD_BYTES};
+use super::reads::RECORD_BYTES;
 use super::wire::{Door, get, post};
 
 const CALLERS: usize = 8;
@@ -36,7 +37,7 @@ pub(crate) fn run(bench: &Bench) -> io::Result<Table> {
     let by_id: Vec<Vec<u8>> = ids.iter().map(|id| get(&format!("/crm/v2/Leads/{id}"))).collect();
     let calls = Load::new(Door::Network(stage.home.callbacks), &callbacks, CALLERS, bench.span);
     let local = Door::Network(stage.home.local);
-    let floor = Floor::open(vec![b'x'; RECORD_BYTES])?;
+    let floor = Floor::constant(vec![b'x'; RECORD_BYTES])?;
     let reads = |door: &Door| Load::new(door.clone(), &by_id, READERS, bench.span);
     let resting = |door: &Door| Load { pause: REST, ..reads(door) };
     let kinds = [

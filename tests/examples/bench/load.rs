@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::figures::Sample;
-use super::wire::{Door, Wire};
+use super::wire::{Door, Wire, get};
 
 /// What a caller does who is told 503: asks again after so long.
 const RETRY: Duration = Duration::from_millis(20);
@@ -40,10 +40,12 @@ impl<'a> Load<'a> {
     /// Puts the load on. Any status but 200 is an error: what is refused is quickly done.
     pub(crate) fn run(&self) -> io::Result<Sample> {
         let turn = AtomicUsize::new(fastrand::usize(..self.requests.len()));
-        let began = Instant::now();
+        let wires: io::Result<Vec<Option<Wire>>> =
+            (0..self.callers).map(|_| self.greet()).collect();
+        let (wires, turn, began) = (wires?, &turn, Instant::now());
         let each: Vec<io::Result<Vec<Duration>>> = thread::scope(|scope| {
-            let callers: Vec<_> =
-                (0..self.callers).map(|_| scope.spawn(|| self.call(&turn, began))).collect();
+            let call = |wire| scope.spawn(move || self.call(wire, turn, began));
+            let callers: Vec<_> = wires.into_iter().map(call).collect();
             let joined = callers.into_iter().map(|caller| caller.join());
             joined.map(|done| done.expect("a caller does not panic")).collect()
         });
@@ -55,9 +57,24 @@ impl<'a> Load<'a> {
         Ok(Sample::new(latencies, elapsed))
     }
 
-    fn call(&self, turn: &AtomicUsize, began: Instant) -> io::Result<Vec<Duration>> {
+    /// A kept connection to a bare tiny_http, which a thread there has taken up: of connections
+    /// that come together it lets some wait until others are closed.
+    fn greet(&self) -> io::Result<Option<Wire>> {
+        if !(self.kept && matches!(self.door, Door::Bare(_))) {
+            return Ok(None);
+        }
+        let mut wire = Wire::open(&self.door)?;
+        wire.ask(&get("/"))?;
+        Ok(Some(wire))
+    }
+
+    fn call(
+        &self,
+        mut wire: Option<Wire>,
+        turn: &AtomicUsize,
+        began: Instant,
+    ) -> io::Result<Vec<Duration>> {
         let mut latencies = Vec::new();
-        let mut wire = None;
         while began.elapsed() < self.span {
             let number = turn.fetch_add(1, Ordering::Relaxed) % self.requests.len();
             let asked = Instant::now();

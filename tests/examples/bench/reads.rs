@@ -2,13 +2,11 @@
 //! has nothing to do.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::Arc;
-use std::thread;
 
 use super::Bench;
 use super::agent::Stage;
 use super::figures::{Figure, Sample, Table};
+use super::floor::Floor;
 use super::load::Load;
 use super::wire::{Door, Wire, get};
 
@@ -21,8 +19,6 @@ const PAGES: usize = 50;
 const READERS: [usize; 3] = [1, 8, 32];
 /// A search without an index takes so much longer that it is given more time.
 const SCANS_SPAN: u32 = 3;
-/// Threads of the bare server, as many as the agent has.
-const FLOOR_WORKERS: usize = 8;
 
 pub(crate) fn run(bench: &Bench) -> io::Result<Table> {
     let (mut stage, ids) = Stage::full(bench, bench.many(), RECORD_BYTES, &["Serial"])?;
@@ -39,8 +35,8 @@ pub(crate) fn run(bench: &Bench) -> io::Result<Table> {
     let scans = some(&|number| format!("{search}(Serial:contains:{number:07})"));
     look(&local, &indexed[0], b"Mirror-Search: index")?;
     look(&local, &scans[0], b"Mirror-Search: scan")?;
-    let record = Floor::open(look(&local, &by_id[0], b"")?)?;
-    let page = Floor::open(look(&local, &pages[0], b"")?)?;
+    let record = Floor::constant(look(&local, &by_id[0], b"")?)?;
+    let page = Floor::constant(look(&local, &pages[0], b"")?)?;
 
     let columns = ["readers, kept alive", "answers/s", "spread", "p50 ms", "p99 ms"];
     let title = format!("Reads of {} records of 1.5 KB", ids.len());
@@ -111,44 +107,4 @@ fn look(door: &Door, request: &[u8], expected: &[u8]) -> io::Result<Vec<u8>> {
         return Err(io::Error::other(format!("not answered as it should be: {head}")));
     }
     Ok(wire.body().to_vec())
-}
-
-/// tiny_http with a constant body, without a delay for small packets.
-pub(crate) struct Floor {
-    server: Arc<tiny_http::Server>,
-    pub(crate) door: Door,
-}
-
-impl Floor {
-    pub(crate) fn open(body: Vec<u8>) -> io::Result<Floor> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        // Connections that are accepted inherit it.
-        rustix::net::sockopt::set_tcp_nodelay(&listener, true)?;
-        let address: SocketAddr = listener.local_addr()?;
-        let server = tiny_http::Server::from_listener(listener, None).map_err(io::Error::other)?;
-        let (server, body) = (Arc::new(server), Arc::new(body));
-        for _ in 0..FLOOR_WORKERS {
-            let (server, body) = (Arc::clone(&server), Arc::clone(&body));
-            thread::spawn(move || {
-                while let Ok(request) = server.recv() {
-                    let (status, length) = (tiny_http::StatusCode(200), body.len());
-                    let reply = tiny_http::Response::new(
-                        status,
-                        Vec::new(),
-                        body.as_slice(),
-                        Some(length),
-                        None,
-                    );
-                    let _ = request.respond(reply.with_chunked_threshold(usize::MAX));
-                }
-            });
-        }
-        Ok(Floor { server, door: Door::Network(address) })
-    }
-}
-
-impl Drop for Floor {
-    fn drop(&mut self) {
-        (0..FLOOR_WORKERS).for_each(|_| self.server.unblock());
-    }
 }

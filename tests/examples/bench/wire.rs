@@ -4,8 +4,14 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::client::Resumption;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 /// Far more than any reply takes on a machine that is not stuck.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -17,12 +23,33 @@ const PIECE: usize = 64 << 10;
 pub(crate) enum Door {
     Network(SocketAddr),
     Socket(PathBuf),
+    Tls(SocketAddr, Arc<ClientConfig>),
+    /// A tiny_http without anything before it.
+    Bare(SocketAddr),
 }
 
-trait Stream: Read + Write {}
+impl Door {
+    /// By TLS, to who shows this certificate; each connection begins with a handshake in full.
+    pub(crate) fn tls(address: SocketAddr, certificate: &Path) -> io::Result<Door> {
+        let mut roots = RootCertStore::empty();
+        let certificate = CertificateDer::from_pem_file(certificate).map_err(io::Error::other)?;
+        roots.add(certificate).map_err(io::Error::other)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?
+            .with_root_certificates(roots);
+        let mut config = config.with_no_client_auth();
+        config.resumption = Resumption::disabled();
+        Ok(Door::Tls(address, Arc::new(config)))
+    }
+}
+
+trait Stream: Read + Write + Send {}
 
 impl Stream for TcpStream {}
 impl Stream for UnixStream {}
+impl Stream for StreamOwned<ClientConnection, TcpStream> {}
 
 /// A connection.
 pub(crate) struct Wire {
@@ -39,11 +66,11 @@ impl Wire {
 
     pub(crate) fn open(door: &Door) -> io::Result<Wire> {
         let stream: Box<dyn Stream> = match door {
-            Door::Network(address) => {
-                let stream = TcpStream::connect(address)?;
-                stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(PATIENCE))?;
-                Box::new(stream)
+            Door::Network(address) | Door::Bare(address) => Box::new(dial(*address)?),
+            Door::Tls(address, config) => {
+                let name = "localhost".try_into().map_err(io::Error::other)?;
+                let client = ClientConnection::new(Arc::clone(config), name);
+                Box::new(StreamOwned::new(client.map_err(io::Error::other)?, dial(*address)?))
             }
             Door::Socket(path) => {
                 let stream = UnixStream::connect(path)?;
@@ -93,6 +120,13 @@ impl Wire {
             }
         }
     }
+}
+
+fn dial(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
 }
 
 /// Status, length of the head and of the body; `None` while the head is not whole.
