@@ -26,6 +26,8 @@ mod agent;
 mod beside;
 #[path = "bench/bootstrap.rs"]
 mod bootstrap;
+#[path = "bench/drain.rs"]
+mod drain;
 #[path = "bench/feed.rs"]
 mod feed;
 #[path = "bench/figures.rs"]
@@ -43,6 +45,8 @@ mod load;
 mod machine;
 #[path = "bench/reads.rs"]
 mod reads;
+#[path = "bench/rest.rs"]
+mod rest;
 #[path = "../it/scratch.rs"]
 #[allow(dead_code, clippy::unwrap_used)]
 mod scratch;
@@ -83,7 +87,9 @@ Workloads:
   reads       reads and searches per second of 100,000 records, by 1, 8 and 32 readers
   beside      whether readers slow the acknowledgement of callbacks
   bootstrap   records per second the first time a module is mirrored
-  rest        memory, threads and writes when nothing happens
+  catch-up    records per second that changed while the agent was away
+  rest        memory, disk, threads and writes when nothing happens, up to a million records;
+              some minutes
   day         what a quiet day costs upstream and the card
   flash       bytes written for each change, alone and among many
   wear        disk against data, while the same records are updated; some minutes for a million
@@ -100,14 +106,15 @@ Each figure is the median of three repetitions; the spread is from the least to 
 /// A workload's name and what it does.
 type Workload = (&'static str, fn(&Bench) -> io::Result<Table>);
 
-const WORKLOADS: [Workload; 10] = [
+const WORKLOADS: [Workload; 11] = [
     ("acks", acks::run),
     ("lag", lag::run),
     ("feed", feed::run),
     ("reads", reads::run),
     ("beside", beside::run),
     ("bootstrap", bootstrap::run),
-    ("rest", bootstrap::rest),
+    ("catch-up", bootstrap::catch_up),
+    ("rest", rest::run),
     ("day", converge::day::run),
     ("flash", flash::run),
     ("wear", wear::run),
@@ -127,6 +134,8 @@ struct Bench {
     rounds: usize,
     /// Records that are bootstrapped.
     records: usize,
+    /// Small records of a mirror that has very many.
+    small: usize,
     /// Updates of the same records.
     updates: usize,
     /// How long the agent is left alone before it is watched at rest: the store's own flushes,
@@ -146,6 +155,7 @@ impl Bench {
             span,
             rounds: 100,
             records: 20_000,
+            small: 1_000_000,
             updates: 1_000_000,
             settle,
             rest,
@@ -159,7 +169,8 @@ impl Bench {
 
     fn quick(self) -> Bench {
         let (span, rest) = (Duration::from_millis(300), Duration::from_secs(2));
-        Bench { repetitions: 1, span, rounds: 50, records: 4_000, updates: 50_000, rest, ..self }
+        let (records, small, updates) = (4_000, 40_000, 50_000);
+        Bench { repetitions: 1, span, rounds: 50, records, small, updates, rest, ..self }
     }
 }
 

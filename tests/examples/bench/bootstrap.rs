@@ -1,145 +1,132 @@
-//! How fast a module is mirrored the first time, and what the agent takes then, busy and at rest.
+//! How fast a module is mirrored the first time, and how fast what changed while the agent was
+//! away. Each page is on disk before the next is asked for, so that nothing is left to be written
+//! when the time is taken; it begins with the agent's process.
 
 use std::io;
-use std::thread;
-use std::time::Instant;
-
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use std::time::{Duration, Instant};
 
 use super::Bench;
 use super::agent::Stage;
+use super::drain::Floors;
 use super::figures::{Figure, Table};
+use super::flash;
 use super::home::lock;
 use super::machine::Usage;
-use super::sim::lifelike;
-use super::wire::Wire;
+use super::sim::{lifelike, stamp};
 
 const RECORD_BYTES: usize = 1_500;
-const SMALL: usize = 300;
+const PAGE: usize = 200;
+/// Records that are bootstrapped from an upstream that takes its time: 20 pages.
+const SLOW_RECORDS: usize = 20 * PAGE;
+/// How long a reply takes from Zoho, seen from afar.
+const SLOW: Duration = Duration::from_millis(300);
+/// Between two looks at how far a catch-up has come.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+const COLUMNS: [&str; 8] = [
+    "1.5 KB a record",
+    "records/s",
+    "spread",
+    "agent's time / this",
+    "spread",
+    "PSS MiB",
+    "peak RSS MiB",
+    "MiB handed over",
+];
+
+/// How long it took, in seconds, and at least takes.
+struct Run {
+    took: f64,
+    floors: Floors,
+    usage: Usage,
+}
 
 pub(crate) fn run(bench: &Bench) -> io::Result<Table> {
-    let columns =
-        ["1.5 KB a record", "records/s", "spread", "PSS MiB", "peak RSS MiB", "MiB handed over"];
-    let title = format!("Bootstrap of {} records", bench.records);
-    let mut table = Table::new(title, &columns);
-    let (mut runs, mut floors) = (Vec::new(), Vec::new());
+    let mut table = Table::new("Bootstrap", &COLUMNS);
+    let (many, mut runs) = (bench.many(), Vec::new());
     for _ in 0..bench.repetitions {
-        let mut stage = fill(bench, bench.records)?;
-        floors.push(bench.records as f64 / walk(&stage)?);
-        stage.start()?;
-        let began = Instant::now();
-        stage.wait_until_ready()?;
-        let rate = bench.records as f64 / began.elapsed().as_secs_f64();
-        runs.push((rate, stage.usage()?));
+        let mut stage = fill(bench, many)?;
+        let floors = Floors::measure(bench, &stage, None, many)?;
+        let took = bootstrap(&mut stage)?;
+        runs.push(Run { took, floors, usage: stage.usage()? });
         stage.stop()?;
     }
-    let rate = Figure::of(&runs, |(rate, _)| *rate);
-    table.row(vec![
-        "the agent".to_owned(),
-        rate.median(),
-        rate.spread(),
-        Figure::of(&runs, |(_, usage)| usage.pss).median(),
-        Figure::of(&runs, |(_, usage)| usage.peak).median(),
-        Figure::of(&runs, |(_, usage)| usage.handed / 1024.0).median(),
-    ]);
-    let floor = Figure::of(&floors, |rate| *rate);
-    table.row(vec!["floor: the simulator's pages".to_owned(), floor.median(), floor.spread()]);
+    beside_floors(&mut table, many, &runs);
+    from_afar(bench, &mut table)?;
     Ok(table)
 }
 
-/// The agent when nothing happens.
-pub(crate) fn rest(bench: &Bench) -> io::Result<Table> {
-    let columns = [
-        "records",
-        "first read ms",
-        "PSS MiB",
-        "RSS MiB",
-        "peak MiB",
-        "threads",
-        "files",
-        "wchar KiB/min",
-        "write_bytes KiB/min",
-        "CPU ms/min",
-    ];
-    let mut table = Table::new(format!("At rest, for {:.0?}", bench.rest), &columns);
+/// What is changed while the agent is away.
+pub(crate) fn catch_up(bench: &Bench) -> io::Result<Table> {
     let many = bench.many();
-    let mut stage = fill(bench, SMALL)?;
-    stage.start()?;
-    stage.wait_until_ready()?;
-    table.row(resting(bench, &stage, SMALL.to_string())?);
-    stage.stop()?;
-    let mut stage = fill(bench, many)?;
-    stage.start()?;
-    stage.wait_until_ready()?;
-    table.row(resting(bench, &stage, format!("{many}, bootstrapped"))?);
-    stage.stop()?;
-    stage.start()?;
-    stage.wait_until_ready()?;
-    table.row(resting(bench, &stage, format!("{many}, restarted"))?);
+    let mut table = Table::new(format!("Catch-up, of {many} records"), &COLUMNS);
+    let (mut stage, ids) = Stage::full(bench, many, RECORD_BYTES, &[])?;
+    let changed = &ids[many - bench.records..];
+    let mut runs = Vec::new();
+    for _ in 0..bench.repetitions {
+        let wanted = flash::sequence(&stage)? + changed.len() as u64;
+        stage.stop()?;
+        let since = stamp(lock(&stage.upstream).now().unix(), 0);
+        flash::edit(&stage, changed);
+        let floors = Floors::measure(bench, &stage, Some(&since), changed.len())?;
+        let began = Instant::now();
+        stage.start()?;
+        flash::wait_for_sequence(&stage, wanted, LOOK_EVERY)?;
+        let took = began.elapsed().as_secs_f64();
+        runs.push(Run { took, floors, usage: stage.usage()? });
+    }
+    beside_floors(&mut table, changed.len(), &runs);
     stage.stop()?;
     Ok(table)
 }
 
-fn resting(bench: &Bench, stage: &Stage, name: String) -> io::Result<Vec<String>> {
-    thread::sleep(bench.settle);
-    let before = stage.usage()?;
-    thread::sleep(bench.rest);
-    let after = stage.usage()?;
-    let per_minute = |measure: fn(&Usage) -> f64| {
-        (measure(&after) - measure(&before)) * 60.0 / bench.rest.as_secs_f64()
+/// The same where the network is the limit: what is added to it is the agent's.
+fn from_afar(bench: &Bench, table: &mut Table) -> io::Result<()> {
+    let mut runs = Vec::new();
+    for _ in 0..bench.repetitions {
+        let mut stage = fill(bench, SLOW_RECORDS)?;
+        stage.loopback.latency(SLOW);
+        let took = bootstrap(&mut stage)?;
+        let (requests, _) = lock(&stage.upstream).call_count();
+        runs.push((took, requests as f64 * SLOW.as_secs_f64()));
+        stage.stop()?;
+    }
+    let pages = (SLOW_RECORDS / PAGE) as f64 * SLOW.as_secs_f64();
+    let row = |name: String, floor: &dyn Fn(&(f64, f64)) -> f64| {
+        let rate = Figure::of(&runs, |run| SLOW_RECORDS as f64 / floor(run));
+        let times = Figure::of(&runs, |run| run.0 / floor(run));
+        vec![name, rate.median(), rate.spread(), times.median(), times.spread()]
     };
-    let figures = [
-        stage.first_read.as_secs_f64() * 1_000.0,
-        after.pss,
-        after.rss,
-        after.peak,
-        after.threads,
-        after.descriptors,
-        per_minute(|usage| usage.handed),
-        per_minute(|usage| usage.booked),
-        per_minute(|usage| usage.busy),
-    ];
-    let figures = figures.into_iter().map(|value| Figure::of(&[value], |value| *value).median());
-    Ok(std::iter::once(name).chain(figures).collect())
+    table.row(row(format!("{SLOW_RECORDS}, from an upstream {SLOW:?} away"), &|run| run.0));
+    table.row(row(format!("floor: its pages, {SLOW:?} each"), &|_| pages));
+    table.row(row(format!("floor: its requests, {SLOW:?} each"), &|run| run.1));
+    Ok(())
 }
 
-fn fill(bench: &Bench, records: usize) -> io::Result<Stage> {
+fn beside_floors(table: &mut Table, records: usize, runs: &[Run]) {
+    let row = |name: &str, floor: fn(&Run) -> f64| {
+        let rate = Figure::of(runs, |run| records as f64 / floor(run));
+        let times = Figure::of(runs, |run| run.took / floor(run));
+        vec![name.to_owned(), rate.median(), rate.spread(), times.median(), times.spread()]
+    };
+    let mut agent = row(&records.to_string(), |run| run.took);
+    agent.extend([
+        Figure::of(runs, |run| run.usage.pss).median(),
+        Figure::of(runs, |run| run.usage.peak).median(),
+        Figure::of(runs, |run| run.usage.handed / 1024.0).median(),
+    ]);
+    table.row(agent);
+    table.row(row("floor: pages read and parsed", |run| run.floors.parsed));
+    table.row(row("floor: and an fdatasync for each", |run| run.floors.kept));
+}
+
+/// Seconds from the start of the agent's process until everything is mirrored.
+fn bootstrap(stage: &mut Stage) -> io::Result<f64> {
+    let began = Instant::now();
+    stage.start()?;
+    stage.wait_until_ready()?;
+    Ok(began.elapsed().as_secs_f64())
+}
+
+pub(crate) fn fill(bench: &Bench, records: usize) -> io::Result<Stage> {
     Stage::new(bench, |upstream| drop(lifelike::leads(upstream, "Leads", records, RECORD_BYTES)))
-}
-
-/// Seconds that it takes to read all pages from the simulator and do nothing with them: whatever
-/// the agent takes beyond is its own.
-fn walk(stage: &Stage) -> io::Result<f64> {
-    #[derive(Deserialize)]
-    struct Page {
-        #[serde(rename = "data")]
-        _data: IgnoredAny,
-        info: Info,
-    }
-    #[derive(Deserialize)]
-    struct Info {
-        more_records: bool,
-        next_page_token: Option<String>,
-    }
-    let token = lock(&stage.upstream).issue_token();
-    let mut wire = Wire::connect(stage.loopback.addr())?;
-    let (mut place, began) = ("page=1".to_owned(), Instant::now());
-    loop {
-        let request = format!(
-            "GET /crm/v2/Leads?per_page=200&sort_by=id&sort_order=asc&{place} HTTP/1.1\r\n\
-             Authorization: Zoho-oauthtoken {token}\r\n\r\n"
-        );
-        let status = wire.ask(request.as_bytes())?;
-        if status != 200 {
-            return Err(io::Error::other(format!("the simulator answers {status}")));
-        }
-        let page: Page = serde_json::from_slice(wire.body())?;
-        match page.info {
-            Info { more_records: true, next_page_token: Some(token) } => {
-                place = format!("page_token={token}");
-            }
-            _ => return Ok(began.elapsed().as_secs_f64()),
-        }
-    }
 }

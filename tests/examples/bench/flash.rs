@@ -87,30 +87,43 @@ fn one_at_a_time(stage: &mut Stage, ids: &[u64]) -> io::Result<()> {
 }
 
 /// Edits everything without a callback, and has it found.
-fn at_once(stage: &mut Stage, ids: &[u64]) -> io::Result<()> {
-    let sequence = |stage: &Stage| Ok::<u64, io::Error>(last_sequence(&stage.status()?));
+pub(crate) fn at_once(stage: &Stage, ids: &[u64]) -> io::Result<()> {
     let wanted = sequence(stage)? + ids.len() as u64;
-    {
-        let mut upstream = lock(&stage.upstream);
-        for &id in ids {
-            upstream.edit("Leads", id, &[("Phone", &format!("\"{:016x}\"", fastrand::u64(..)))]);
-        }
-        drop(upstream.take_callbacks());
-    }
+    edit(stage, ids);
     let status = Wire::connect(stage.home.local)?.ask(&post("/sync?module=Leads", "", false))?;
     if status != 202 {
         return Err(io::Error::other(format!("/sync answers {status}")));
     }
+    wait_for_sequence(stage, wanted, LOOK_EVERY)
+}
+
+/// Edits records without a callback.
+pub(crate) fn edit(stage: &Stage, ids: &[u64]) {
+    let mut upstream = lock(&stage.upstream);
+    for &id in ids {
+        upstream.edit("Leads", id, &[("Phone", &format!("\"{:016x}\"", fastrand::u64(..)))]);
+    }
+    drop(upstream.take_callbacks());
+}
+
+/// Waits until the agent has made so many changes.
+pub(crate) fn wait_for_sequence(
+    stage: &Stage,
+    wanted: u64,
+    look_every: Duration,
+) -> io::Result<()> {
     let until = Instant::now() + PATIENCE;
     while sequence(stage)? < wanted {
         if Instant::now() > until {
             return Err(io::Error::other("the catch-up does not find what was changed"));
         }
-        thread::sleep(LOOK_EVERY);
+        thread::sleep(look_every);
     }
     Ok(())
 }
 
-fn last_sequence(status: &serde_json::Value) -> u64 {
-    status["sequence"].as_u64().unwrap_or(0)
+/// The number of the agent's newest change.
+pub(crate) fn sequence(stage: &Stage) -> io::Result<u64> {
+    let status = stage.status()?;
+    status["sequence"].as_u64().ok_or_else(|| io::Error::other("/status has no sequence"))
 }

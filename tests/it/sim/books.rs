@@ -171,7 +171,7 @@ impl Upstream {
         let lag = self.knobs.lists_lag.as_secs() as i64;
         let mut rows: Vec<(u64, &Row)> = match lag {
             0 => module.visible().collect(),
-            lag => module.listed(now.unix() - lag).collect(),
+            lag => module.listed(now.unix() - lag, 0).collect(),
         };
         if let Some(from) = asked.param("last_modified_time") {
             let from = UpstreamTime::parse(from).ok_or_else(|| bad("last_modified_time"))?.unix();

@@ -153,15 +153,23 @@ impl Module {
         self.rows.iter().filter(|(_, row)| !row.hidden).map(|(&id, row)| (id, row))
     }
 
-    /// What lists show that know of changes until `indexed` only.
-    pub(super) fn listed(&self, indexed: i64) -> impl Iterator<Item = (u64, &Row)> {
-        let known = move |row: &Row| row.created <= indexed;
-        let gone = self.gone.iter().filter(move |(_, gone)| gone.at.unix() > indexed);
-        let gone = gone.filter(|(_, gone)| !gone.row.hidden).map(|(&id, gone)| (id, &gone.row));
-        let mut rows: Vec<(u64, &Row)> =
-            self.visible().chain(gone).filter(|(_, row)| known(row)).collect();
+    /// What lists show that know of changes until `indexed` only, in the order of ids from this one
+    /// on.
+    pub(super) fn listed<'a>(
+        &'a self,
+        indexed: i64,
+        from: u64,
+    ) -> Box<dyn Iterator<Item = (u64, &'a Row)> + 'a> {
+        let rows = self.rows.range(from..).map(|(&id, row)| (id, row));
+        let rows = rows.filter(move |(_, row)| !row.hidden && row.created <= indexed);
+        let mut gone = self.gone.range(from..).filter(move |(_, gone)| {
+            gone.at.unix() > indexed && !gone.row.hidden && gone.row.created <= indexed
+        });
+        let Some(first) = gone.next() else { return Box::new(rows) };
+        let gone = std::iter::once(first).chain(gone).map(|(&id, gone)| (id, &gone.row));
+        let mut rows: Vec<(u64, &Row)> = rows.chain(gone).collect();
         rows.sort_unstable_by_key(|(id, _)| *id);
-        rows.into_iter()
+        Box::new(rows.into_iter())
     }
 
     /// The deletions that upstream still remembers and the user may see.
