@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex};
@@ -121,9 +121,10 @@ impl Stage {
         Ok(())
     }
 
-    /// Waits until everything is mirrored.
+    /// Waits until everything is mirrored, and callbacks are let in.
     pub(crate) fn wait_until_ready(&mut self) -> io::Result<()> {
-        self.wait_for(|stage| Ok(stage.ask("/readyz")?.0 == 200))
+        self.wait_for(|stage| Ok(stage.ask("/readyz")?.0 == 200))?;
+        self.wait_for(|stage| Ok(TcpStream::connect(stage.home.callbacks).is_ok()))
     }
 
     /// Waits until no id waits to be fetched.
