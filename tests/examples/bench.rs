@@ -76,7 +76,7 @@ mod converge {
 use figures::Table;
 
 const HELP: &str = "\
-Measures the agent against a simulated upstream; some ten minutes for all.
+Measures the agent against a simulated upstream; half an hour for all.
 
 Usage: cargo run --release --example bench -- [--quick] [WORKLOAD...]
 
