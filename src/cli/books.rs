@@ -11,6 +11,7 @@ use crate::config::{Books, Config};
 use crate::error::Failure;
 use crate::heart::declared_webhooks;
 use crate::mirror::books::histories::BATCH_LIMIT;
+use crate::mirror::books::webhooks::Before;
 use crate::mirror::credits::Spending;
 use crate::mirror::record::RecordId;
 use crate::upstream::books::verdict::content;
@@ -200,10 +201,9 @@ impl<'a> Caller<'a> {
         Ok(rows)
     }
 
-    fn before(&self, name: &str) -> crate::mirror::books::webhooks::Before {
-        let books = self.asker.identity.books();
-        let is_theirs = books.organization() != self.organization;
-        if is_theirs { Default::default() } else { books.before(name) }
+    /// What is known of the webhook of this name.
+    fn before(&self, name: &str) -> Before {
+        self.asker.identity.books().before_at(&self.organization, name)
     }
 
     /// Whether the daemon looks after this webhook.

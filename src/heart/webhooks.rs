@@ -232,12 +232,9 @@ impl Heart {
 
     /// Our webhooks, as executions name them.
     fn executed(&self) -> Vec<Ours> {
-        let ours = self.ours().declared.iter().map(|webhook| Ours {
-            id: self.identity.books().before(&webhook.name).id,
-            url: webhook.url.clone(),
-            entity: webhook.entity,
-        });
-        ours.collect()
+        let kept = self.identity.books();
+        let declared = self.ours().declared.iter();
+        declared.map(|webhook| Ours::of(webhook, kept.before(&webhook.name))).collect()
     }
 
     fn ours(&self) -> &Webhooks {

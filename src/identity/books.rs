@@ -79,6 +79,14 @@ impl BooksIdentity {
         Before { id: webhook.id, is_secret_known }
     }
 
+    /// The same at an organization: nothing is known of it where the webhooks are another's.
+    pub fn before_at(&self, organization: &str, name: &str) -> Before {
+        match self.organization == organization {
+            true => self.before(name),
+            false => Before::default(),
+        }
+    }
+
     /// Which callbacks were asked for again.
     pub fn histories(&self) -> &Memory {
         &self.histories

@@ -107,9 +107,7 @@ impl Account<'_> {
     }
 
     fn before(&self, books: &Books, webhook: &Declared) -> Before {
-        let kept = self.identity.books();
-        let is_of_this = kept.organization() == books.organization_id;
-        if is_of_this { kept.before(&webhook.name) } else { Before::default() }
+        self.identity.books().before_at(&books.organization_id, &webhook.name)
     }
 
     /// What failed among the newest executions, and is not looked after yet.
@@ -118,12 +116,8 @@ impl Account<'_> {
         let reply = self.line.books_call(&histories::list(&api, Column::EventTime, 1))?;
         let (executions, _) = histories::parse(content(&reply)?)?;
         let ours: Vec<Ours> = declared_webhooks(self.config)
-            .into_iter()
-            .map(|webhook| Ours {
-                id: self.before(books, &webhook).id,
-                url: webhook.url,
-                entity: webhook.entity,
-            })
+            .iter()
+            .map(|webhook| Ours::of(webhook, self.before(books, webhook)))
             .collect();
         let memory = self.identity.books().histories();
         // Whether the mirror has seen those records since, only the daemon can tell.

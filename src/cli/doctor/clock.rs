@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::finding::Finding;
+use super::finding::{Finding, span};
 use crate::cli::program::{self, Ran};
 use crate::clock::DeviceClock;
 use crate::mirror::time::UpstreamTime;
@@ -116,14 +116,6 @@ impl Clock {
                 "it will be wrong after the next power cut: timedatectl set-ntp true",
             ),
         }
-    }
-}
-
-fn span(seconds: u64) -> String {
-    match seconds {
-        0..3_600 => format!("{} min", seconds / 60),
-        3_600..86_400 => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
-        _ => format!("{} days", seconds / 86_400),
     }
 }
 

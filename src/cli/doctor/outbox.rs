@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::finding::Finding;
+use super::finding::{Finding, span};
 use crate::clock::{Clock, DeviceClock};
 use crate::config::Config;
 use crate::mirror::credits::Credits;
@@ -72,16 +72,6 @@ fn judge(standing: &Value) -> Finding {
         return Finding::warn("outbox", says, to_do);
     }
     Finding::ok("outbox", says)
-}
-
-/// A span for a person, in the largest unit that it fills.
-fn span(seconds: u64) -> String {
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3_600 => format!("{} min", seconds / 60),
-        3_600..86_400 => format!("{} h", seconds / 3_600),
-        _ => format!("{} d", seconds / 86_400),
-    }
 }
 
 #[cfg(test)]

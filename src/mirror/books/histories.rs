@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::entity::Entity;
+use super::webhooks::{Before, Declared};
 use crate::mirror::record::RecordId;
 use crate::mirror::time::UpstreamTime;
 
@@ -55,6 +56,13 @@ pub struct Ours {
     pub url: String,
     /// What it announces.
     pub entity: Entity,
+}
+
+impl Ours {
+    /// A webhook that is declared, with what is known of it.
+    pub fn of(declared: &Declared, before: Before) -> Ours {
+        Ours { id: before.id, url: declared.url.clone(), entity: declared.entity }
+    }
 }
 
 /// What a look at the executions came to.
