@@ -212,7 +212,7 @@ impl Store {
     /// batch to disk on its own, with an fsync of its own, and ids of which a crash leaves a part
     /// are merely fetched without having been acknowledged. The flush is part of the write: one
     /// that met a commit half-way would split that in the same manner.
-    fn take_in(&self, tickets: &[Arc<Ticket>]) -> Vec<Outcome> {
+    fn take_in(&self, tickets: &[Ticket]) -> Vec<Outcome> {
         let taken = self.write("enqueue", |db, tails| {
             let mut outcomes = Vec::new();
             for ticket in tickets {

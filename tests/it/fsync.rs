@@ -1,6 +1,6 @@
-//! Proof that what is acknowledged is on disk: this program's own `fsync` stands before the C
-//! library's, counts and forwards. For a watched file it also keeps the content that an fsync has
-//! made durable: what a power cut would leave of it.
+//! Proof that what is acknowledged is on disk: this program's own `fsync` and `fdatasync` stand
+//! before the C library's, count and forward. For a watched file they also keep the content that
+//! was made durable: what a power cut would leave of it.
 
 // Defining and calling functions of the C library is unsafe, and is what this file is for.
 #![allow(unsafe_code)]
@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
 
@@ -88,13 +89,19 @@ fn arrival(id: u64) -> Arrival {
 #[test]
 fn sync_file_range_never_reaches_the_kernel() {
     let scratch = Scratch::new("range");
-    let file = fs::File::create(scratch.path().join("file")).unwrap();
-    for number in [file.as_raw_fd(), -1] {
+    let path = scratch.path().join("file");
+    let file = fs::File::create(&path).unwrap();
+    let (socket, _other) = UnixStream::pair().unwrap();
+    let call = |number| {
         // SAFETY: a call without pointers.
         let answer = unsafe { libc::sync_file_range(number, 0, 0, 0) };
-        let error = io::Error::last_os_error().raw_os_error();
-        assert_eq!((answer, error), (-1, Some(libc::ENOSYS)));
-    }
+        (answer, io::Error::last_os_error().raw_os_error())
+    };
+    assert_eq!(call(file.as_raw_fd()).0, 0);
+    assert_eq!(synced(&path), 1, "its data is on disk");
+    // The kernel's own call would say ESPIPE: so an error of a sync is told.
+    assert_eq!(call(socket.as_raw_fd()), (-1, Some(libc::EINVAL)));
+    assert_eq!(call(-1), (-1, Some(libc::ENOSYS)));
 }
 
 #[test]
