@@ -76,6 +76,14 @@ impl UpstreamTime {
         Some(UpstreamTime(time.as_second()))
     }
 
+    /// The moment as HTTP writes it in `Date`.
+    pub fn to_http_date(self) -> String {
+        let time = Timestamp::from_second(self.0);
+        let text = time
+            .and_then(|time| rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&time));
+        text.unwrap_or_default()
+    }
+
     /// The moment `span` later.
     pub fn after(self, span: Duration) -> UpstreamTime {
         let seconds = i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
@@ -169,9 +177,10 @@ mod tests {
     }
 
     #[test]
-    fn the_date_of_a_reply_is_read() {
-        let date = UpstreamTime::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT");
-        assert_eq!(date.map(UpstreamTime::unix), Some(784_111_777));
+    fn the_date_of_a_reply_is_read_and_written() {
+        let text = "Sun, 06 Nov 1994 08:49:37 GMT";
+        let date = UpstreamTime::parse_http_date(text).unwrap();
+        assert_eq!((date.unix(), date.to_http_date().as_str()), (784_111_777, text));
         assert_eq!(UpstreamTime::parse_http_date("tomorrow"), None);
     }
 

@@ -3,15 +3,13 @@
 //! A reply may carry an [`Again`]: it says all there is to say now, and when there may be more. The
 //! gate waits for that, and then asks the same question again, with a [`Round`] that says how often
 //! that has been before. So every answer is made by whoever answers questions, and what is between
-//! two of them costs a thread of the gate and nothing else. Here is what is said, and how it is
-//! written in the headers that go between gate and hall; the waiting is the gate's (`gate/attend`).
+//! two of them costs a thread of the gate and nothing else. Here is what is said, and how the
+//! [`Round`] is written in a header of the request; the waiting is the gate's (`gate/attend`).
 
 use std::time::Duration;
 
 use super::asked::Asked;
 
-/// Says in a reply that crosses to the gate that it wants to be asked again.
-pub(super) const AGAIN_HEADER: &str = "x-gate-again";
 /// Says in a request that crosses to the hall that it was asked before.
 pub(super) const ROUND_HEADER: &str = "x-gate-round";
 
@@ -47,29 +45,6 @@ pub struct Round {
     pub quiet: Duration,
 }
 
-impl Again {
-    /// As the value of [`AGAIN_HEADER`].
-    pub(super) fn to_header(self) -> String {
-        let mode = match self.mode {
-            Mode::Held => "held",
-            Mode::Streamed => "streamed",
-        };
-        format!("{mode} {} {}", self.after, self.within.as_millis())
-    }
-
-    /// Reads the value of [`AGAIN_HEADER`].
-    pub(super) fn parse(value: &str) -> Option<Again> {
-        let (mode, rest) = value.split_once(' ')?;
-        let (after, within) = rest.split_once(' ')?;
-        let mode = match mode {
-            "held" => Mode::Held,
-            "streamed" => Mode::Streamed,
-            _ => return None,
-        };
-        Some(Again { after: after.parse().ok()?, within: milliseconds(within)?, mode })
-    }
-}
-
 impl Round {
     /// As the value of [`ROUND_HEADER`].
     pub(super) fn to_header(self) -> String {
@@ -97,10 +72,6 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        for mode in [Mode::Held, Mode::Streamed] {
-            let again = Again { after: u64::MAX, within: Duration::from_millis(1_500), mode };
-            assert_eq!(Again::parse(&again.to_header()), Some(again));
-        }
         let round =
             Round { after: 7, waited: Duration::from_secs(60), quiet: Duration::from_millis(1) };
         let asked = Asked {
@@ -113,8 +84,5 @@ mod tests {
         };
         assert_eq!(Round::of(&asked), Some(round));
         assert_eq!(Round::of(&Asked { headers: Vec::new(), ..asked }), None);
-        for bad in ["", "held", "held 1", "thrown 1 1", "held x 1", "held 1 x", "held -1 1"] {
-            assert_eq!(Again::parse(bad), None, "{bad}");
-        }
     }
 }

@@ -1,35 +1,31 @@
-//! The one form in which a request goes to tiny_http and a reply comes back. Pure.
+//! The one form in which a request goes to tiny_http and a reply leaves. Pure.
 //!
 //! tiny_http is lenient, and what it is lenient about has been somebody's vulnerability. So it
 //! never sees what a stranger sent: the request is written anew, ASCII only, with one
 //! `Content-Length`, without any header that speaks of a connection, and with the peer in a header
-//! of our own. The head of a reply comes back; its body is laid beside the line. This file reads
-//! nothing from a stranger.
+//! of our own. The reply does not come back over the line (`tray`). This file reads nothing from a
+//! stranger.
 
 use std::fmt::Write as _;
 
-use super::again::{AGAIN_HEADER, Again, Mode, ROUND_HEADER, Round};
+use super::again::{Again, Mode, ROUND_HEADER, Round};
 use super::asked::{Asked, Peer};
 use super::budget::Hold;
 use super::reply::{Reply, reason};
+use crate::mirror::time::UpstreamTime;
 
 /// Names the line and the peer to the worker. Inbound copies are dropped, so a request without it
 /// is ours: the probe of a new line.
 pub(super) const PEER_HEADER: &str = "x-gate-peer";
 
-/// Says how long the body is that lies beside the line.
-pub(super) const BODY_HEADER: &str = "x-gate-body";
-
 /// What a line is proved with before it carries anything.
 pub(super) const PROBE: &[u8] = b"GET / HTTP/1.1\r\nHost: hall\r\n\r\n";
 
-/// Bytes of most heads of requests: they then grow in one piece.
+/// Bytes of most heads: they then grow in one piece.
 const HEAD_BYTES: usize = 512;
-/// Bytes around the lines of a reply's head, at most.
-const AROUND_LINES: usize = 128;
 
 /// Headers that speak of one connection, or that tiny_http would act upon.
-const LEFT_BEHIND: [&str; 12] = [
+const LEFT_BEHIND: [&str; 11] = [
     "connection",
     "content-length",
     "expect",
@@ -40,7 +36,6 @@ const LEFT_BEHIND: [&str; 12] = [
     "transfer-encoding",
     "upgrade",
     PEER_HEADER,
-    AGAIN_HEADER,
     ROUND_HEADER,
 ];
 
@@ -95,8 +90,9 @@ pub(super) fn parse_peer(value: &str) -> Option<(usize, Peer, bool)> {
 #[derive(Debug)]
 pub(super) struct Answer {
     status: u16,
-    /// Header lines but for that of the length, each with its line end.
-    lines: String,
+    /// When the hall gave it; none for what the gate says by itself.
+    date: Option<UpstreamTime>,
+    headers: Vec<(&'static str, String)>,
     /// What the peer is told of the length of the body; nothing where there can be none.
     length: Option<usize>,
     body: Vec<u8>,
@@ -106,39 +102,26 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// What the head of tiny_http's reply says (status and lines to send on), and how long the
-    /// body beside the line is. `None` for what no worker of ours has written.
-    pub(super) fn parse_head(head: &[u8], to_head_request: bool) -> Option<(Answer, usize)> {
-        let head = std::str::from_utf8(head).ok()?.strip_suffix("\r\n\r\n")?;
-        let mut source = head.split("\r\n");
-        let status: u16 = source.next()?.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
-        let (mut lines, mut beside, mut again) = (String::with_capacity(head.len()), None, None);
-        for line in source {
-            let (name, value) = line.split_once(": ")?;
-            let is = |known: &str| name.eq_ignore_ascii_case(known);
-            if is(BODY_HEADER) {
-                beside = Some(value.parse::<usize>().ok()?);
-            } else if is(AGAIN_HEADER) {
-                again = Some(Again::parse(value)?);
-            } else if is("transfer-encoding") {
-                return None;
-            } else if !["content-length", "server", "connection"].into_iter().any(is) {
-                lines.extend([line, "\r\n"]);
-            }
+    /// What the hall replied then, and the bytes that its body holds in the budget.
+    pub(super) fn of(
+        reply: Reply,
+        to_head_request: bool,
+        date: UpstreamTime,
+        hold: Hold,
+    ) -> Answer {
+        let answer = Answer { date: Some(date), _hold: Some(hold), ..Answer::from(reply) };
+        let bodiless = answer.status < 200 || answer.status == 204 || answer.status == 304;
+        let length = answer.length.filter(|_| !bodiless);
+        if !to_head_request {
+            return Answer { length, ..answer };
         }
-        let beside = beside?;
-        let bodiless = status < 200 || status == 204 || status == 304;
         // Nothing can be sent after the reply to HEAD, and a stream has no length to tell of.
-        let streamed = again.is_some_and(|again| again.mode == Mode::Streamed);
-        let cut_off = to_head_request && streamed;
-        let length = Some(beside).filter(|_| !bodiless && !cut_off);
-        again = again.filter(|_| !cut_off);
-        Some((Answer { status, lines, length, body: Vec::new(), again, _hold: None }, beside))
-    }
-
-    /// The same answer with its body and the bytes that this holds in the budget.
-    pub(super) fn with_body(self, body: Vec<u8>, hold: Hold) -> Answer {
-        Answer { body, _hold: Some(hold), ..self }
+        let (streamed, others) = match answer.again {
+            Some(again) if again.mode == Mode::Streamed => (true, None),
+            again => (false, again),
+        };
+        let length = length.filter(|_| !streamed);
+        Answer { length, again: others, body: Vec::new(), ..answer }
     }
 
     /// Whether the same is to be asked again, and when.
@@ -162,9 +145,17 @@ impl Answer {
     }
 
     fn head(&self, length: Option<usize>, keep_alive: bool) -> Vec<u8> {
-        let mut head = String::with_capacity(self.lines.len() + AROUND_LINES);
+        let mut head = String::with_capacity(HEAD_BYTES);
         // Writing to a text cannot fail.
-        let _ = write!(head, "HTTP/1.1 {} {}\r\n{}", self.status, reason(self.status), self.lines);
+        let _ = write!(head, "HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
+        if let Some(date) = self.date {
+            let _ = write!(head, "Date: {}\r\n", date.to_http_date());
+        }
+        for (name, value) in &self.headers {
+            for part in [name, ": ", value, "\r\n"] {
+                head.push_str(part);
+            }
+        }
         if let Some(length) = length {
             let _ = write!(head, "Content-Length: {length}\r\n");
         }
@@ -176,19 +167,19 @@ impl Answer {
 /// A reply that the gate gives by itself.
 impl From<Reply> for Answer {
     fn from(reply: Reply) -> Answer {
-        let mut lines = String::new();
-        for (name, value) in reply.headers() {
-            lines.extend([name, ": ", value, "\r\n"]);
-        }
         let (status, again) = (reply.status(), reply.asks_again());
-        let body = reply.into_body();
-        Answer { status, lines, length: Some(body.len()), body, again, _hold: None }
+        let (headers, body) = reply.into_parts();
+        let length = Some(body.len());
+        Answer { status, date: None, headers, length, body, again, _hold: None }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::server::budget::Budget;
 
     #[test]
     fn a_request_crosses_without_what_speaks_of_its_connection() {
@@ -202,7 +193,6 @@ mod tests {
                 header("te", "chunked"),
                 header("x-gate-peer", "plain unix"),
                 header("x-gate-round", "1 2 3"),
-                header("x-gate-again", "held 1 2"),
             ],
             body: b"abc".to_vec(),
             peer: Peer::Tcp("[::1]:7".parse().unwrap()),
@@ -225,35 +215,37 @@ mod tests {
 
     #[test]
     fn an_answer_keeps_its_headers_and_gets_its_framing() {
-        let check = |head: &str, to_head: bool, written: &str, beside: usize| {
-            let head = format!("{head}\r\n\r\n");
-            let (answer, length) = Answer::parse_head(head.as_bytes(), to_head).unwrap();
-            assert_eq!(String::from_utf8(answer.parts(true).0).unwrap(), written, "{head}");
-            assert_eq!(length, beside, "{head}");
+        let budget = Budget::new(0, 9);
+        let date = UpstreamTime::from_unix(784_111_777);
+        let of = |reply: &Reply, to_head| Answer::of(reply.clone(), to_head, date, budget.hold());
+        let check = |reply: &Reply, to_head, status: &str, lines: &str, body: &str| {
+            let answer = of(reply, to_head);
+            let (head, sent) = answer.parts(true);
+            let date = "Date: Sun, 06 Nov 1994 08:49:37 GMT";
+            let expected = format!("HTTP/1.1 {status}\r\n{date}\r\n{lines}\r\n");
+            assert_eq!(String::from_utf8(head).unwrap(), expected);
+            assert_eq!(std::str::from_utf8(sent).unwrap(), body);
         };
-        let ok = "HTTP/1.1 200 OK\r\nServer: x\r\nETag: \"1\"\r\nX-Gate-Body: 5\r\n\
-                  Content-Length: 0";
-        let sent = "HTTP/1.1 200 OK\r\nETag: \"1\"\r\nContent-Length: 5\r\n\r\n";
-        check(ok, false, sent, 5);
-        check(ok, true, sent, 5);
-        let none = "HTTP/1.1 204 No Content\r\nx-gate-body: 0\r\nContent-Length: 0";
-        check(none, false, "HTTP/1.1 204 No Content\r\n\r\n", 0);
-        let known = "HTTP/1.1 304 Not Modified\r\nx-gate-body: 0\r\nContent-Length: 0";
-        check(known, true, "HTTP/1.1 304 Not Modified\r\n\r\n", 0);
-        let more = "HTTP/1.1 200 OK\r\nX-Gate-Again: streamed 7 20000\r\nETag: x\r\n\
-                    X-Gate-Body: 5\r\nContent-Length: 0";
+        let ok = Reply::text(200, "text/plain", "12345").with("ETag", "\"1\"");
+        let lines = "Content-Type: text/plain\r\nETag: \"1\"\r\nContent-Length: 5\r\n";
+        check(&ok, false, "200 OK", lines, "12345");
+        check(&ok, true, "200 OK", lines, "");
+        check(&Reply::empty(204), false, "204 No Content", "", "");
+        check(&Reply::empty(304), true, "304 Not Modified", "", "");
+        let again = Again { after: 7, within: Duration::from_secs(20), mode: Mode::Streamed };
+        let more = Reply::text(200, "text/plain", "12345").again(again);
         // A stream has no length, not even for who asks only for its head.
-        check(more, true, "HTTP/1.1 200 OK\r\nETag: x\r\n\r\n", 5);
-        let head = format!("{more}\r\n\r\n");
-        let (answer, _) = Answer::parse_head(head.as_bytes(), false).unwrap();
-        assert_eq!(answer.asks_again().map(|again| again.after), Some(7));
-        let written = "HTTP/1.1 200 OK\r\nETag: x\r\nConnection: close\r\n\r\n";
-        assert_eq!(String::from_utf8(answer.stream_head()).unwrap(), written);
-        let (to_head, _) = Answer::parse_head(head.as_bytes(), true).unwrap();
-        assert_eq!(to_head.asks_again(), None);
-        for bad in ["Transfer-Encoding: chunked\r\nX-Gate-Body: 5", "Content-Length: 0"] {
-            let head = format!("HTTP/1.1 200 OK\r\n{bad}\r\n\r\n");
-            assert!(Answer::parse_head(head.as_bytes(), false).is_none(), "{bad}");
-        }
+        check(&more, true, "200 OK", "Content-Type: text/plain\r\n", "");
+        assert_eq!(of(&more, true).asks_again(), None);
+        assert_eq!(of(&more, false).asks_again(), Some(again));
+        let head = String::from_utf8(of(&more, false).stream_head()).unwrap();
+        assert!(head.ends_with("Content-Type: text/plain\r\nConnection: close\r\n\r\n"), "{head}");
+        let held = more.again(Again { mode: Mode::Held, ..again });
+        assert!(of(&held, true).asks_again().is_some());
+        // What the gate says by itself has no date.
+        let head = Answer::from(Reply::empty(408)).parts(false).0;
+        let expected = "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\
+                        Connection: close\r\n\r\n";
+        assert_eq!(String::from_utf8(head).unwrap(), expected);
     }
 }

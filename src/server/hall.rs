@@ -23,9 +23,8 @@ use std::thread;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::process::geteuid;
 
-use super::again::AGAIN_HEADER;
 use super::asked::Asked;
-use super::crossing::{BODY_HEADER, PEER_HEADER, parse_peer};
+use super::crossing::{PEER_HEADER, parse_peer};
 use super::lines::{Line, Lines};
 use super::live::{self, Live};
 use super::reply::Reply;
@@ -165,40 +164,31 @@ fn work(
     }
 }
 
-/// Answers one request.
+/// Answers one request. What it is not told about, tiny_http answers with 500 when it is dropped,
+/// over the line: a sign for the gate that the line is broken.
 fn answer(mut request: tiny_http::Request, crew: &Crew, trays: &Trays, respond: &Respond) {
-    let (line, reply) = match rebuild(&mut request) {
-        Rebuilt::Probe => (None, Reply::empty(204)),
-        Rebuilt::Broken => (None, Reply::empty(500)),
-        Rebuilt::Asked(line, asked) => match catch_unwind(AssertUnwindSafe(|| {
-            let _at_work = crew.begin();
-            respond(&asked)
-        })) {
-            Ok(reply) => (Some(line), reply),
-            Err(_) => {
-                let path = asked.target.split('?').next().unwrap_or_default();
-                log::error!("{} {path} failed inside; please report it", asked.method);
-                let failed =
-                    Reply::error(500, "INTERNAL_ERROR", "it failed inside; the log says more");
-                (Some(line), failed)
+    let (line, asked) = match rebuild(&mut request) {
+        Rebuilt::Asked(line, asked) => (line, asked),
+        Rebuilt::Broken => return,
+        Rebuilt::Probe => {
+            if let Err(error) = request.respond(tiny_http::Response::empty(204)) {
+                log::warn!("a line was not proved: {error}");
             }
-        },
+            return;
+        }
     };
-    let again = reply.asks_again().map(|again| (AGAIN_HEADER, again.to_header()));
-    let length = (BODY_HEADER, reply.body().len().to_string());
-    let headers = reply.headers().iter().chain(&again).chain([&length]);
-    let headers = headers.filter_map(|(name, value)| {
-        tiny_http::Header::from_bytes(name.as_bytes(), value.as_bytes()).ok()
+    let replied = catch_unwind(AssertUnwindSafe(|| {
+        let _at_work = crew.begin();
+        respond(&asked)
+    }));
+    let reply = replied.unwrap_or_else(|_| {
+        let path = asked.target.split('?').next().unwrap_or_default();
+        log::error!("{} {path} failed inside; please report it", asked.method);
+        Reply::error(500, "INTERNAL_ERROR", "it failed inside; the log says more")
     });
-    let status = tiny_http::StatusCode(reply.status());
-    let head = tiny_http::Response::new(status, headers.collect(), io::empty(), Some(0), None);
-    // Before the head: who has read that takes it.
-    if let Some(line) = line {
-        trays.lay(line, reply.into_body());
-    }
-    if let Err(error) = request.respond(head) {
-        log::warn!("a reply did not leave the hall: {error}");
-    }
+    trays.lay(line, reply);
+    // Nothing goes back over the line.
+    drop(request.into_writer());
 }
 
 enum Rebuilt {

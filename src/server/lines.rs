@@ -1,8 +1,8 @@
 //! The lines between the gates and tiny_http: who may use one, and what goes over it.
 //!
-//! A line carries one request and the head of its answer at a time; the body of the answer lies
-//! beside it, in its tray. It is lent, used and given back; one that failed is closed. Nothing here
-//! decides what a request or a reply looks like: that is `crossing`.
+//! A line carries one request at a time; the reply is laid beside it, in its tray. It is lent, used
+//! and given back; one that failed is closed. Nothing here decides what a request or a reply looks
+//! like: that is `crossing`.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -17,7 +17,9 @@ use super::again::Round;
 use super::asked::Asked;
 use super::budget::Budget;
 use super::crossing::{Answer, PROBE, request_head};
+use super::reply::Reply;
 use super::tray::Trays;
+use crate::clock::{Clock, DeviceClock};
 
 /// How long a probe may take: it does no work, so a second means that something is broken.
 const PROBE_WAIT: Duration = Duration::from_secs(5);
@@ -31,8 +33,11 @@ const BUDGET: usize = 12 << 20;
 /// more of them at once than there are places at the gates.
 const SMALL: usize = 32 << 10;
 
-/// Longest head of a reply from a worker: ours are far below.
-const ANSWER_HEAD_LIMIT: usize = 32 << 10;
+/// Longest reply to a probe: tiny_http's is far below.
+const PROOF_LIMIT: usize = 1 << 10;
+
+/// How often somebody who waits for a reply looks whether the line is broken.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Bodies of requests up to this size go in one piece with their head.
 const ONE_PIECE_LIMIT: usize = 16 << 10;
@@ -50,6 +55,8 @@ struct Idle {
     lines: Vec<Line>,
     /// Lines that work, in use or not.
     alive: usize,
+    /// How many wait for a line.
+    wanted: usize,
 }
 
 /// Why the hall gave no answer.
@@ -92,21 +99,39 @@ impl Lines {
         round: Option<Round>,
         patience: Duration,
     ) -> Result<Answer, Unanswered> {
-        let waiting =
-            self.returned.wait_timeout_while(self.idle(), patience, |idle| idle.lines.is_empty());
-        let (mut idle, _) = waiting.unwrap_or_else(PoisonError::into_inner);
-        let mut line = idle.lines.pop().ok_or(Unanswered::Busy)?;
-        drop(idle);
+        let mut line = self.take(patience).ok_or(Unanswered::Busy)?;
         match line.carry(asked, round, &self.budget, &self.trays) {
             Ok(answer) => {
-                self.idle().lines.push(line);
-                self.returned.notify_one();
+                self.give_back(line);
                 answer.ok_or(Unanswered::Busy)
             }
             Err(error) => {
                 self.lose(&error);
                 Err(Unanswered::Broken)
             }
+        }
+    }
+
+    fn take(&self, patience: Duration) -> Option<Line> {
+        let mut idle = self.idle();
+        if idle.lines.is_empty() {
+            idle.wanted += 1;
+            let none = |idle: &mut Idle| idle.lines.is_empty();
+            let waited = self.returned.wait_timeout_while(idle, patience, none);
+            (idle, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            idle.wanted -= 1;
+        }
+        idle.lines.pop()
+    }
+
+    fn give_back(&self, line: Line) {
+        let mut idle = self.idle();
+        idle.lines.push(line);
+        let is_wanted = idle.wanted > 0;
+        drop(idle);
+        // Else a call of the system for nothing.
+        if is_wanted {
+            self.returned.notify_one();
         }
     }
 
@@ -133,7 +158,7 @@ impl Line {
     pub(super) fn open(socket: &Path, number: usize) -> io::Result<Line> {
         let mut line = Line { stream: UnixStream::connect(socket)?, number };
         line.stream.write_all(PROBE)?;
-        line.read_head(false, Some(PROBE_WAIT))?;
+        line.read_proof()?;
         Ok(line)
     }
 
@@ -153,52 +178,49 @@ impl Line {
             self.stream.write_all(&request)?;
             self.stream.write_all(&asked.body)?;
         }
-        let is_head = asked.method == "HEAD";
-        let (answer, length) = self.read_head(is_head, None)?;
-        let body = trays.take(self.number);
-        if body.len() != length {
-            return Err(unexpected());
-        }
+        let reply = self.await_reply(trays)?;
         let mut hold = budget.hold();
-        if !hold.reach(length) {
+        if !hold.reach(reply.body().len()) {
             return Ok(None);
         }
-        let body = if is_head { Vec::new() } else { body };
-        Ok(Some(answer.with_body(body, hold)))
+        Ok(Some(Answer::of(reply, asked.method == "HEAD", DeviceClock.wall(), hold)))
     }
 
-    /// Reads the head of a reply: the answer so far, and the length of its body. Nothing follows
-    /// it. Each piece may take as long as `limit` says.
-    fn read_head(
-        &mut self,
-        to_head_request: bool,
-        limit: Option<Duration>,
-    ) -> io::Result<(Answer, usize)> {
-        let mut bytes = Vec::new();
-        let mut piece = [0; 4096];
+    /// Waits for the reply beside the line. When something comes over the line itself, or its end,
+    /// no reply will follow.
+    fn await_reply(&self, trays: &Trays) -> io::Result<Reply> {
         loop {
-            self.await_reply(limit)?;
-            let count = self.stream.read(&mut piece)?;
-            bytes.extend_from_slice(&piece[..count]);
-            if bytes.ends_with(b"\r\n\r\n") {
-                return Answer::parse_head(&bytes, to_head_request).ok_or_else(unexpected);
+            if let Some(reply) = trays.take(self.number, LOOK_EVERY) {
+                return Ok(reply);
             }
-            if count == 0 || bytes.len() > ANSWER_HEAD_LIMIT {
+            if self.has_spoken(Duration::ZERO)? {
                 return Err(unexpected());
             }
         }
     }
 
-    /// Waits until there is something to read. A thread that waits in the read itself would be
-    /// woken for nothing when tiny_http has taken the request: Linux tells it that it may write
-    /// again.
-    fn await_reply(&self, limit: Option<Duration>) -> io::Result<()> {
-        let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
+    /// Reads what tiny_http replies to the probe, so that nothing is left of it.
+    fn read_proof(&mut self) -> io::Result<()> {
+        let (mut bytes, mut piece) = (Vec::new(), [0; PROOF_LIMIT]);
+        while !bytes.ends_with(b"\r\n\r\n") {
+            if bytes.len() > PROOF_LIMIT || !self.has_spoken(PROBE_WAIT)? {
+                return Err(unexpected());
+            }
+            match self.stream.read(&mut piece)? {
+                0 => return Err(unexpected()),
+                count => bytes.extend_from_slice(&piece[..count]),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether something comes over the line within this time, or its end.
+    fn has_spoken(&self, within: Duration) -> io::Result<bool> {
+        let within = Timespec::try_from(within).ok();
         loop {
             let mut line = [PollFd::new(&self.stream, PollFlags::IN)];
-            match poll(&mut line, limit.as_ref()) {
-                Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
-                Ok(_) => return Ok(()),
+            match poll(&mut line, within.as_ref()) {
+                Ok(count) => return Ok(count > 0),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -214,5 +236,46 @@ impl Drop for Line {
 }
 
 fn unexpected() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "not a reply that tiny_http writes")
+    io::Error::new(io::ErrorKind::InvalidData, "tiny_http does not answer as it should")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::asked::Peer;
+
+    #[test]
+    fn a_line_that_speaks_or_ends_is_broken_and_a_slow_reply_is_waited_for() {
+        let asked = Asked {
+            method: "GET".into(),
+            target: "/".into(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            peer: Peer::Unix,
+            secure: false,
+        };
+        let (trays, budget) = (Trays::new(1), Budget::new(BUDGET, SMALL));
+        let carried = |meanwhile: &(dyn Fn(UnixStream) + Sync)| {
+            let (stream, theirs) = UnixStream::pair().unwrap();
+            let mut line = Line { stream, number: 0 };
+            std::thread::scope(|scope| {
+                scope.spawn(|| meanwhile(theirs));
+                line.carry(&asked, None, &budget, &trays).map(|answer| answer.is_some())
+            })
+        };
+        let slow = |theirs: UnixStream| {
+            std::thread::sleep(2 * LOOK_EVERY);
+            trays.lay(0, Reply::empty(204));
+            drop(theirs);
+        };
+        assert!(carried(&slow).unwrap());
+        let read = |mut theirs: &UnixStream| theirs.read(&mut [0; 512]).map(drop).unwrap();
+        assert!(carried(&|theirs| read(&theirs)).is_err());
+        let speak = |mut theirs: UnixStream| {
+            read(&theirs);
+            theirs.write_all(b"HTTP/1.1 500 x\r\n\r\n").unwrap();
+            std::thread::sleep(2 * LOOK_EVERY);
+        };
+        assert!(carried(&speak).is_err());
+    }
 }

@@ -87,9 +87,9 @@ impl Reply {
         &self.body
     }
 
-    /// The body, for whoever needs nothing else any more.
-    pub(super) fn into_body(self) -> Vec<u8> {
-        self.body
+    /// The headers and the body, for whoever sends them.
+    pub(super) fn into_parts(self) -> (Vec<(&'static str, String)>, Vec<u8>) {
+        (self.headers, self.body)
     }
 }
 

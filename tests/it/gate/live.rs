@@ -44,7 +44,7 @@ fn respond(asked: &Asked) -> Reply {
             said(flood).again(again(Mode::Streamed, Duration::ZERO))
         }
         "/last" if after < 2 => said(format!("{after}\n")).again(again(Mode::Streamed, far)),
-        _ => said(format!("{} {after} {:?}", asked.target, asked.header("x-gate-again"))),
+        _ => said(format!("{} {after} {:?}", asked.target, asked.header("x-gate-peer"))),
     }
 }
 
@@ -213,8 +213,8 @@ fn nobody_else_says_what_gate_and_hall_say_to_each_other() {
     let house = House::open(Limits::default());
     let mut stream = house.ask("/");
     read_reply(&mut stream);
-    let request = "GET /x HTTP/1.1\r\nHost: h\r\nX-Gate-Round: 7 7 7\r\nx-gate-peer: plain unix\r\n\
-                   X-Gate-Again: held 0 9\r\n\r\n";
+    let request = "GET /x HTTP/1.1\r\nHost: h\r\nX-Gate-Round: 7 7 7\r\n\
+                   X-Gate-Peer: 0 plain unix\r\n\r\n";
     stream.get_mut().write_all(request.as_bytes()).unwrap();
     assert!(read_reply(&mut stream).ends_with("/x 0 None"));
     // HEAD has nothing to follow it, nor a length, since a stream has none.
