@@ -33,8 +33,9 @@ use crate::systemd::Passed;
 use super::sockets;
 
 /// Threads that answer callbacks. They wait for the disk, and those that wait together share one
-/// flush, so they are more than a small device has cores.
-const CALLBACK_WORKERS: usize = 8;
+/// flush: so many more than a device has cores make one flush of ten, where many call at once. Each
+/// has some 50 KiB, with its line and tiny_http's thread for that.
+const CALLBACK_WORKERS: usize = 32;
 /// Threads that answer local programs.
 const LOCAL_WORKERS: usize = 8;
 
