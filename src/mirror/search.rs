@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use super::criteria::{self, Criteria, Folded, Lookup, any_text, terms_of_text};
+use super::criteria::{self, Criteria, Folded, Lookup, Sieve, any_text, terms_of_text};
 use super::members::members;
 use super::record::{FieldName, RecordId};
 use super::time::UpstreamTime;
@@ -114,6 +114,27 @@ impl Search {
                 let starts = |value: &str| any_text(value, |text| starts_a_word(text, word));
                 any_value(json, &Within::Everything, starts)
             }),
+        }
+    }
+
+    /// Says of the JSON of one record after another whether it is one that is looked for.
+    pub fn judge(&self) -> impl Fn(&[u8]) -> bool + use<'_> {
+        let sieve = self.sieve();
+        move |json| {
+            sieve.as_ref().is_none_or(|sieve| sieve.passes(json))
+                && std::str::from_utf8(json).is_ok_and(|json| self.matches(json))
+        }
+    }
+
+    fn sieve(&self) -> Option<Sieve> {
+        match self {
+            Search::Criteria(criteria) => criteria.sieve(),
+            Search::Email(address, _) => Sieve::of(address.folded.text()),
+            // Digits are written with other signs between them.
+            Search::Phone(..) => None,
+            Search::Words(Words(words)) => {
+                words.iter().filter_map(|word| Sieve::of(word.text())).reduce(Sieve::finer)
+            }
         }
     }
 

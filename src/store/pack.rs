@@ -95,6 +95,7 @@ impl<'a> Unpacker<'a> {
         let (sequence, sight) = self.look(key, value)?;
         let entry = match sight {
             Sight::Live { modified, json } => {
+                let json = std::str::from_utf8(json).map_err(|_| Damage::Content)?;
                 Entry::Live(Record::from_parts(id, modified, json.into()))
             }
             Sight::Gone { at } => Entry::Tombstone { gone: at },
@@ -112,7 +113,9 @@ impl<'a> Unpacker<'a> {
         let (sequence, kept) = values::read_kept(key, value)?;
         let sight = match kept {
             Kept::Gone(at) => Sight::Gone { at },
-            Kept::Live { modified, text: Text::Plain(json) } => Sight::Live { modified, json },
+            Kept::Live { modified, text: Text::Plain(json) } => {
+                Sight::Live { modified, json: json.as_bytes() }
+            }
             Kept::Live { modified, text: Text::Packed(packed) } => {
                 Sight::Live { modified, json: self.unpack(packed)? }
             }
@@ -131,11 +134,10 @@ impl<'a> Unpacker<'a> {
         }
     }
 
-    fn unpack(&mut self, packed: Packed<'_>) -> Result<&str, Damage> {
+    fn unpack(&mut self, packed: Packed<'_>) -> Result<&[u8], Damage> {
         self.take(packed.dictionary)?;
         let dictionary = self.at_hand.as_ref().map(|at_hand| &*at_hand.text);
-        let text = unpack(packed, dictionary.unwrap_or_default(), &mut self.text)?;
-        std::str::from_utf8(text).map_err(|_| Damage::Content)
+        unpack(packed, dictionary.unwrap_or_default(), &mut self.text)
     }
 
     /// Takes a dictionary to hand, or none.

@@ -22,8 +22,8 @@ pub enum Sight<'a> {
     Live {
         /// When upstream says that it was last modified.
         modified: Option<UpstreamTime>,
-        /// The record as a JSON object, its keys in order.
-        json: &'a str,
+        /// The record as a JSON object, its keys in order, which nobody has read as text yet.
+        json: &'a [u8],
     },
     /// Upstream has it no longer.
     Gone {

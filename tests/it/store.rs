@@ -142,7 +142,9 @@ impl Model {
         let (mut seen, mut below) = (Vec::new(), None);
         let mut look = |id, sight: Sight<'_>| {
             let shown = match sight {
-                Sight::Live { json, modified } => (Some(json.to_owned()), modified),
+                Sight::Live { json, modified } => {
+                    (Some(String::from_utf8(json.to_vec()).unwrap()), modified)
+                }
                 Sight::Gone { at } => (None, Some(at)),
             };
             seen.push((id, shown));

@@ -78,6 +78,7 @@ fn check(store: &Store, model: &BTreeMap<u64, Record>) {
     let mut seen = Vec::new();
     let mut look = |id, sight: Sight<'_>| {
         if let Sight::Live { modified, json } = sight {
+            let json = std::str::from_utf8(json).unwrap();
             seen.push(Record::from_parts(id, modified, json.into()));
         }
         ControlFlow::Continue(())

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use crmirror::mirror::criteria::{Criteria, Term, terms_of_record, terms_of_text, terms_of_value};
 use crmirror::mirror::record::{FieldName, Record};
+use crmirror::mirror::search::{Address, Number, Search, Within, Words};
 use serde_json::value::RawValue;
 
 use crate::scratch::{Seed, seeds};
@@ -151,6 +152,67 @@ fn judge(random: &mut fastrand::Rng) -> (bool, bool) {
     let matches = criteria.matches(&record);
     assert!(hit || !matches, "{text} is met by {} and would not be found", record.json());
     (matches, hit)
+}
+
+/// Whoever looks through a module sees first whether certain letters stand in a record at all.
+#[test]
+fn a_look_at_the_letters_first_finds_the_same() {
+    for seed in seeds(20) {
+        let _seed = Seed(seed);
+        let mut random = fastrand::Rng::with_seed(seed);
+        let (mut found, mut passed) = (0, 0);
+        for _ in 0..1_000 {
+            let json =
+                format!(r#"{{"id":"7","A":{}}}"#, written(&any_value(&mut random), &mut random));
+            let record = Record::parse(&json).unwrap();
+            let Some(search) = any_search(&mut random) else { continue };
+            let matches = search.matches(record.json());
+            let judged = search.judge()(record.json().as_bytes());
+            assert_eq!(judged, matches, "{search:?} and {json}");
+            found += u32::from(matches);
+            passed += u32::from(!matches);
+        }
+        assert!(found > 20 && passed > 20, "{found} found, {passed} not");
+    }
+}
+
+/// A value with some of the letters of its texts written by their numbers.
+fn written(value: &str, random: &mut fastrand::Rng) -> String {
+    let often = [0, 20][random.usize(..2)];
+    let mut inside = false;
+    value.chars().fold(String::new(), |mut written, letter| {
+        inside ^= letter == '"';
+        let number = u32::from(letter);
+        match inside && letter != '"' && random.u8(..100) < often {
+            true => written.push_str(&format!("\\u{number:04x}")),
+            false => written.push(letter),
+        }
+        written
+    })
+}
+
+fn any_search(random: &mut fastrand::Rng) -> Option<Search> {
+    let letters: Vec<char> = any_text(random).chars().collect();
+    let from = random.usize(..=letters.len());
+    let part: String = letters[from..random.usize(from..=letters.len())].iter().collect();
+    let condition = |random: &mut fastrand::Rng, text: &str| {
+        let test = ["contains", "starts_with", "equals", "not_equal"][random.usize(..4)];
+        format!("(A:{test}:{})", escaped(text))
+    };
+    Some(match random.u8(..6) {
+        0 => Search::Words(Words::parse(&part).ok()?),
+        1 => Search::Email(Address::parse(&part).ok()?, Within::Everything),
+        2 => Search::Phone(Number::parse(&part).ok()?, Within::Everything),
+        3 => Search::Criteria(Criteria::parse(&condition(random, &part)).ok()?),
+        _ => {
+            let (one, other) = (condition(random, &part), {
+                let text = any_text(random);
+                condition(random, text)
+            });
+            let word = ["and", "or"][random.usize(..2)];
+            Search::Criteria(Criteria::parse(&format!("({one}{word}{other})")).ok()?)
+        }
+    })
 }
 
 #[test]

@@ -56,6 +56,19 @@ impl Test {
         }
     }
 
+    /// A text, in small letters, that every value which passes has in it as it is written; `None`
+    /// when there is a choice, or it can be written otherwise, as numbers and moments can.
+    pub(super) fn written_text(&self) -> Option<&str> {
+        match self {
+            Test::OneOf(Values { empty: false, operands }) => match operands.as_slice() {
+                [Operand { text, measure: None }] => Some(&text.0),
+                _ => None,
+            },
+            Test::StartsWith(part) | Test::Contains(part) => Some(&part.0),
+            Test::OneOf(_) | Test::NoneOf(_) | Test::Within(..) => None,
+        }
+    }
+
     /// The one text that a value must equal, in small letters; `None` when there is a choice.
     pub(super) fn required_text(&self) -> Option<&str> {
         match self {
@@ -161,6 +174,10 @@ impl Folded {
     pub(in crate::mirror) fn starts(&self, text: &str) -> bool {
         let mut shown = fold(text);
         self.0.chars().all(|letter| shown.next() == Some(letter))
+    }
+
+    pub(in crate::mirror) fn text(&self) -> &str {
+        &self.0
     }
 
     fn is_part_of(&self, text: &str) -> bool {

@@ -18,6 +18,7 @@
 mod compare;
 mod measure;
 mod parse;
+mod sieve;
 mod terms;
 
 use std::fmt;
@@ -29,6 +30,7 @@ use super::record::{FieldName, Record};
 use compare::Test;
 pub(super) use compare::{Folded, any_text};
 
+pub use sieve::Sieve;
 pub use terms::{Lookup, TERM_RULES, Term, terms_of_record, terms_of_text, terms_of_value};
 
 /// Longest text of criteria, in bytes: they travel in the address of a request, and few programs
@@ -79,6 +81,11 @@ impl Criteria {
         self.expression.holds(&values(json, &self.fields))
     }
 
+    /// What every match has written in it; `None` when there is nothing of the kind.
+    pub fn sieve(&self) -> Option<Sieve> {
+        self.expression.sieve()
+    }
+
     /// The fields that the criteria speak of, each once, in the order of their first appearance.
     pub fn fields(&self) -> &[FieldName] {
         &self.fields
@@ -103,6 +110,16 @@ impl Expression {
             Expression::One { field, test } => {
                 values[*field].is_some_and(|value| test.holds(value))
             }
+        }
+    }
+
+    fn sieve(&self) -> Option<Sieve> {
+        match self {
+            Expression::All(parts) => {
+                parts.iter().filter_map(Expression::sieve).reduce(Sieve::finer)
+            }
+            Expression::Any(_) => None,
+            Expression::One { test, .. } => Sieve::of(test.written_text()?),
         }
     }
 

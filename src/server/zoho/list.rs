@@ -137,7 +137,7 @@ impl Reads<'_> {
         place: &Place,
         since: Option<UpstreamTime>,
     ) -> Result<Option<Page>, NoRead> {
-        let filter = |modified, _: &str| is_since(modified, since);
+        let filter = |modified, _: &[u8]| is_since(modified, since);
         let picked = self.pick(module, candidates, place, &filter)?;
         if !picked.any {
             return Ok(None);

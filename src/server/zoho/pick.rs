@@ -31,7 +31,7 @@ pub(super) struct Picked {
 }
 
 /// Says whether a record, by its stamp and its JSON, belongs into the list.
-pub(super) type Filter<'a> = dyn Fn(Option<UpstreamTime>, &str) -> bool + Sync + 'a;
+pub(super) type Filter<'a> = dyn Fn(Option<UpstreamTime>, &[u8]) -> bool + Sync + 'a;
 
 impl Reads<'_> {
     /// The rows of the page among the candidates.
@@ -47,7 +47,7 @@ impl Reads<'_> {
             Candidates::Ids(ids) => {
                 let mut best = Best::of(place);
                 self.look_at(module, ids, &mut |record| {
-                    if filter(record.modified(), record.json()) {
+                    if filter(record.modified(), record.json().as_bytes()) {
                         best.offer(order.rank_of(record));
                     }
                 })?;
@@ -60,6 +60,7 @@ impl Reads<'_> {
                 let look = |best: &mut Best<Rank>, id, sight: Sight<'_>| {
                     if let Sight::Live { modified, json } = sight {
                         if filter(modified, json) {
+                            let json = std::str::from_utf8(json).unwrap_or_default();
                             best.offer(order.rank_by(id, modified, json));
                         }
                     }

@@ -39,7 +39,8 @@ impl Reads<'_> {
         parameters.finish()?;
 
         let candidates = self.candidates(module, &search)?;
-        let picked = self.pick(module, &candidates, &place, &|_, json| search.matches(json))?;
+        let judge = search.judge();
+        let picked = self.pick(module, &candidates, &place, &|_, json| judge(json))?;
         if picked.rows.is_empty() {
             return Ok(told(Reply::empty(204), &candidates));
         }
@@ -70,9 +71,10 @@ impl Reads<'_> {
                 count
             }
             Candidates::All => {
+                let judge = search.judge();
                 let look = |count: &mut u64, _, sight: Sight<'_>| {
                     if let Sight::Live { json, .. } = sight {
-                        *count += u64::from(search.matches(json));
+                        *count += u64::from(judge(json));
                     }
                     ControlFlow::Continue(())
                 };

@@ -263,7 +263,7 @@ mod tests {
         assert_eq!(unpacker.is_live(KEY, &packed), Err(Damage::Dictionary));
         known.learn(&key, &value).unwrap();
         assert_eq!(unpacker.is_live(KEY, &packed), Ok(true));
-        let sight = Sight::Live { modified: None, json: &json };
+        let sight = Sight::Live { modified: None, json: json.as_bytes() };
         assert_eq!(unpacker.look(KEY, &packed), Ok((5, sight)));
         let other = Key::Dictionary(leads(), 9).bytes();
         assert!(known.learn(&other, &value).is_err(), "it goes by another name");
