@@ -226,7 +226,7 @@ impl Store {
         let module = &commit.module;
         let kept = tails.packing.review(module, &records, tails.last_change, |limit| {
             let range = read::records(module, Included(FIRST_ID), Included(LAST_ID));
-            self.live(Past::new(db, range, true), 0, limit)
+            self.live(&mut Past::new(db, range), 0, limit)
         })?;
         if let Some((key, value)) = kept {
             batch.insert(key, value);
@@ -318,7 +318,7 @@ impl Tails {
             return Ok(());
         }
         let (lowest, highest) = Key::changes_from(0).into_inner();
-        let oldest = Past::new(db, (Included(lowest), Included(highest)), true);
+        let oldest = Past::new(db, (Included(lowest), Included(highest)));
         for step in oldest.take(KEYS_TRIMMED) {
             let Step::Pair(key, _) = step? else { continue };
             match Key::parse(&key) {

@@ -157,7 +157,7 @@ impl Store {
     ) -> Result<Option<ChangeOf>, StoreError> {
         let found = self.run("read a change", |db| {
             let (first, last) = Key::changes_from(sequence).into_inner();
-            match Past::new(db, (Included(first), Included(last)), true).next().transpose()? {
+            match Past::new(db, (Included(first), Included(last))).next().transpose()? {
                 Some(Step::Pair(key, value)) => Ok(Some((key, value))),
                 Some(Step::Gap(gap)) => {
                     self.found_damage(&gap);

@@ -14,6 +14,7 @@ mod bell;
 mod commit;
 mod desk;
 mod documents;
+mod down;
 mod erase;
 mod error;
 mod examine;
@@ -72,11 +73,12 @@ pub use values::Damage;
 pub use walk::{Sight, Slice, Walked};
 
 use desk::{Desk, Outcome, Ticket};
+use down::{Down, Tops};
 use index::Shelf;
 use keys::Key;
 use numbers::Numbers;
 use pack::{Dictionaries, Packing, Unpacker};
-use past::Gap;
+use past::{Gap, Past, Range, Steps};
 use place::Place;
 use room::Runway;
 use tombstones::Walk;
@@ -122,6 +124,7 @@ struct Shared {
     /// Held while a snapshot is taken: one at a time.
     snapshots: Mutex<()>,
     tombstones: Mutex<BTreeMap<ModuleName, Walk>>,
+    tops: Tops,
     /// Held for a look or a change in memory, never while the disk is waited for.
     outbox: Mutex<outbox::Calls>,
     place: Place,
@@ -190,6 +193,7 @@ impl Store {
             damaged: AtomicBool::new(false),
             snapshots: Mutex::default(),
             tombstones: Mutex::default(),
+            tops: Tops::default(),
             outbox,
             place: opened.place,
             runway,
@@ -317,6 +321,14 @@ impl Store {
     /// Bytes that the store takes on disk.
     pub fn size_on_disk(&self) -> Result<u64, StoreError> {
         self.run("measure itself", |db| db.size_on_disk())
+    }
+
+    /// All keys within these bounds, from the lowest up or from the highest down.
+    fn way(&self, range: Range, descending: bool) -> Box<Steps<'_>> {
+        match descending {
+            true => Box::new(Down::new(&self.0.db, &self.0.tops, range)),
+            false => Box::new(Past::new(&self.0.db, range)),
+        }
     }
 
     /// What reads the values of records.

@@ -13,6 +13,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::ops::Bound::Included;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -21,10 +22,12 @@ use std::time::Duration;
 
 use super::Tails;
 use super::commit::KeptChanges;
+use super::down::{Down, Tops};
 use super::error::{Healing, OpenError};
 use super::keys::Key;
 use super::numbers::Numbers;
 use super::pack::{Dictionaries, Packing, Unpacker};
+use super::past::{Past, Step};
 use super::place::{Place, unwritable};
 use super::rebuild::Taken;
 use super::values::{self, Damage};
@@ -362,15 +365,23 @@ fn survey(db: &sled::Db) -> sled::Result<Tails> {
             tails.waiting += 1;
         }
     }
-    let change = |pair: Option<(sled::IVec, sled::IVec)>| {
-        let (key, value) = pair?;
-        let Key::Change(last) = Key::parse(&key)? else { return None };
-        Some((last, values::read_plain::<KeptChanges>(&key, &value).ok()))
+    let change = |step| match step {
+        Some(Step::Pair(key, value)) => Ok(match Key::parse(&key) {
+            Some(Key::Change(last)) => {
+                Some((last, values::read_plain::<KeptChanges>(&key, &value).ok()))
+            }
+            _ => None,
+        }),
+        Some(Step::Gap(gap)) => Err(sled::Error::ReportableBug(gap.cause)),
+        None => Ok(None),
     };
-    let changes = || db.range(Key::changes_from(0));
-    tails.last_change = change(changes().next_back().transpose()?).map_or(0, |(last, _)| last);
-    tails.oldest_change = change(changes().next().transpose()?)
-        .map_or(1, |(last, kept)| kept.map_or(last + 1, |kept| kept.first(last)));
+    let (lowest, highest) = Key::changes_from(0).into_inner();
+    let changes = (Included(lowest), Included(highest));
+    let newest = Down::new(db, &Tops::default(), changes.clone()).next().transpose()?;
+    let oldest = Past::new(db, changes).next().transpose()?;
+    tails.last_change = change(newest)?.map_or(0, |(last, _)| last);
+    tails.oldest_change =
+        change(oldest)?.map_or(1, |(last, kept)| kept.map_or(last + 1, |kept| kept.first(last)));
     for pair in db.scan_prefix(Key::quarantine()) {
         let (key, value) = pair?;
         match values::read_plain::<Quarantined>(&key, &value) {

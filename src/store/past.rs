@@ -21,14 +21,19 @@ use crate::mirror::record::MODULE_NAME_LIMIT;
 /// indexes may be longer, and nothing is lost with them.
 const WIDTH: usize = MODULE_NAME_LIMIT + 10;
 
-/// A range, walked in one direction.
+/// The lowest key that is meant, and the highest.
+pub(super) type Range = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
+/// A range, walked from the lowest key up.
 pub(super) struct Past<'a> {
     db: &'a sled::Db,
     lowest: Bound<Vec<u8>>,
     highest: Bound<Vec<u8>>,
-    forward: bool,
     pairs: Option<sled::Iter>,
 }
+
+/// What a walk brings, in either direction.
+pub(super) type Steps<'a> = dyn Iterator<Item = sled::Result<Step>> + 'a;
 
 /// What a step found.
 pub(super) enum Step {
@@ -53,46 +58,37 @@ impl Gap {
 }
 
 impl<'a> Past<'a> {
-    /// All keys within these bounds, from the lowest up if `forward`, else from the highest down.
-    pub(super) fn new(
-        db: &'a sled::Db,
-        (lowest, highest): (Bound<Vec<u8>>, Bound<Vec<u8>>),
-        forward: bool,
-    ) -> Past<'a> {
+    /// All keys within these bounds.
+    pub(super) fn new(db: &'a sled::Db, (lowest, highest): Range) -> Past<'a> {
         let pairs = Some(db.range((lowest.clone(), highest.clone())));
-        Past { db, lowest, highest, forward, pairs }
+        Past { db, lowest, highest, pairs }
     }
 
-    /// All keys of one kind, from the lowest up.
+    /// All keys of one kind.
     pub(super) fn kind(db: &'a sled::Db, kind: u8) -> Past<'a> {
         let (lowest, highest) = (vec![kind], vec![kind + 1]);
-        Past::new(db, (Bound::Included(lowest), Bound::Excluded(highest)), true)
+        Past::new(db, (Bound::Included(lowest), Bound::Excluded(highest)))
     }
 
     /// Goes past the unreadable page that comes next, if anything readable comes after it.
     fn leap(&mut self, cause: String) -> sled::Result<Gap> {
         let width = self.width();
         let (start, end) = (self.first_number(width), self.last_number(width));
-        let landing = self.land(&start, &end)?;
-        let one = self.key(&start);
-        let other = match landing {
+        let through = match self.land(&start, &end)? {
             Some(landing) => {
                 let edge = self.first_key(landing)?;
-                let side = if self.forward { &mut self.lowest } else { &mut self.highest };
-                *side = Bound::Included(edge.clone());
+                self.lowest = Bound::Included(edge.clone());
                 self.pairs = Some(self.db.range((self.lowest.clone(), self.highest.clone())));
                 edge
             }
-            None => self.key(&end),
+            None => end,
         };
-        let (from, through) = if self.forward { (one, other) } else { (other, one) };
-        Ok(Gap { from, through, cause })
+        Ok(Gap { from: start, through, cause })
     }
 
     /// Keys that follow a key are mostly of its length: steps need be no finer.
     fn width(&self) -> usize {
-        let near = if self.forward { &self.lowest } else { &self.highest };
-        match near {
+        match &self.lowest {
             Bound::Included(key) | Bound::Excluded(key) if key.len() > 1 => key.len().min(WIDTH),
             Bound::Included(_) | Bound::Excluded(_) | Bound::Unbounded => WIDTH,
         }
@@ -110,7 +106,7 @@ impl<'a> Past<'a> {
         });
         for tried in steps {
             let tried = tried.filter(|tried| tried < end).unwrap_or(end.clone());
-            if let Some(length) = self.ahead(&self.key(&tried))? {
+            if let Some(length) = self.ahead(&tried)? {
                 let edge = self.edge(bad.clone(), tried)?;
                 if length <= start.len() {
                     return Ok(Some(edge));
@@ -134,23 +130,20 @@ impl<'a> Past<'a> {
             if middle <= bad {
                 return Ok(good);
             }
-            if self.can_go_on(&self.key(&middle))? { good = middle } else { bad = middle }
+            if self.can_go_on(&middle)? { good = middle } else { bad = middle }
         }
     }
 
     /// The first key at this number or a zero-padded one of it: a key may be shorter than the
     /// number, and the very first key of a page is not to be stepped over.
     fn first_key(&self, landing: Number) -> sled::Result<Vec<u8>> {
-        let key = self.key(&landing);
-        if self.forward {
-            let zeros = key.iter().rev().take_while(|byte| **byte == 0).count();
-            for length in key.len() - zeros..key.len() {
-                if self.can_go_on(&key[..length])? {
-                    return Ok(key[..length].to_vec());
-                }
+        let zeros = landing.iter().rev().take_while(|byte| **byte == 0).count();
+        for length in landing.len() - zeros..landing.len() {
+            if self.can_go_on(&landing[..length])? {
+                return Ok(landing[..length].to_vec());
             }
         }
-        Ok(key)
+        Ok(landing)
     }
 
     fn can_go_on(&self, key: &[u8]) -> sled::Result<bool> {
@@ -159,42 +152,27 @@ impl<'a> Past<'a> {
 
     /// Whether one can go on from this key, and the length of the next key then; 0 at the end.
     fn ahead(&self, key: &[u8]) -> sled::Result<Option<usize>> {
-        let edge = Bound::Included(key.to_vec());
-        let mut pairs = if self.forward {
-            self.db.range((edge, self.highest.clone()))
-        } else {
-            self.db.range((self.lowest.clone(), edge))
-        };
-        Ok(match next(&mut pairs, self.forward)? {
+        let mut pairs = self.db.range((Bound::Included(key.to_vec()), self.highest.clone()));
+        Ok(match next(&mut pairs)? {
             None => Some(0),
             Some(Ok((key, _))) => Some(key.len()),
             Some(Err(_)) => None,
         })
     }
 
-    /// Downwards is upwards in the complement.
     fn first_number(&self, width: usize) -> Number {
-        match (self.forward, &self.lowest, &self.highest) {
-            (true, Bound::Included(key) | Bound::Excluded(key), _) => number(key, 0, width),
-            (true, Bound::Unbounded, _) | (false, _, Bound::Unbounded) => vec![0; width],
-            (false, _, Bound::Included(key)) => complement(&number(key, 0xff, width)),
-            (false, _, Bound::Excluded(key)) => complement(&number(key, 0, width)),
+        match &self.lowest {
+            Bound::Included(key) | Bound::Excluded(key) => number(key, 0, width),
+            Bound::Unbounded => vec![0; width],
         }
     }
 
     fn last_number(&self, width: usize) -> Number {
-        match (self.forward, &self.lowest, &self.highest) {
-            (true, _, Bound::Included(key)) => number(key, 0xff, width),
-            (true, _, Bound::Excluded(key)) => number(key, 0, width),
-            (true, _, Bound::Unbounded) | (false, Bound::Unbounded, _) => vec![0xff; width],
-            (false, Bound::Included(key) | Bound::Excluded(key), _) => {
-                complement(&number(key, 0, width))
-            }
+        match &self.highest {
+            Bound::Included(key) => number(key, 0xff, width),
+            Bound::Excluded(key) => number(key, 0, width),
+            Bound::Unbounded => vec![0xff; width],
         }
-    }
-
-    fn key(&self, number: &Number) -> Vec<u8> {
-        if self.forward { number.clone() } else { complement(number) }
     }
 }
 
@@ -203,16 +181,17 @@ impl Iterator for Past<'_> {
 
     fn next(&mut self) -> Option<sled::Result<Step>> {
         let pairs = self.pairs.as_mut()?;
-        match next(pairs, self.forward) {
+        match next(pairs) {
             Ok(Some(Ok((key, value)))) => {
-                let side = if self.forward { &mut self.lowest } else { &mut self.highest };
-                match side {
+                match &mut self.lowest {
                     // Most steps come here, and none of them takes memory of its own.
                     Bound::Excluded(edge) => {
                         edge.clear();
                         edge.extend_from_slice(&key);
                     }
-                    Bound::Included(_) | Bound::Unbounded => *side = Bound::Excluded(key.to_vec()),
+                    Bound::Included(_) | Bound::Unbounded => {
+                        self.lowest = Bound::Excluded(key.to_vec());
+                    }
                 }
                 Some(whole(self.db, key, value))
             }
@@ -249,10 +228,8 @@ fn whole(db: &sled::Db, key: IVec, value: IVec) -> sled::Result<Step> {
 /// A pair, or why the bytes cannot be read; any other failure ends the walk.
 type Pair = Result<(IVec, IVec), String>;
 
-fn next(pairs: &mut sled::Iter, forward: bool) -> sled::Result<Option<Pair>> {
-    let pair =
-        catch_unwind(AssertUnwindSafe(|| if forward { pairs.next() } else { pairs.next_back() }));
-    match pair {
+fn next(pairs: &mut sled::Iter) -> sled::Result<Option<Pair>> {
+    match catch_unwind(AssertUnwindSafe(|| pairs.next())) {
         Ok(None) => Ok(None),
         Ok(Some(Ok(pair))) => Ok(Some(Ok(pair))),
         Ok(Some(Err(error))) if is_damage(&error) => Ok(Some(Err(error.to_string()))),
@@ -278,10 +255,6 @@ fn number(key: &[u8], fill: u8, width: usize) -> Number {
     let mut number = key.to_vec();
     number.resize(width, fill);
     number
-}
-
-fn complement(number: &Number) -> Number {
-    number.iter().map(|byte| !byte).collect()
 }
 
 /// The number increased by `2^bit`; `None` when it has no place for that.

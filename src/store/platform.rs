@@ -5,12 +5,13 @@
 //! the batch that writes the record and its change, so that no crash loses or doubles it. Both are
 //! bounded: a queue that is full is told to the caller, and the oldest record gives way.
 
-use std::ops::Bound::{self, Included};
+use std::ops::Bound::Included;
 use std::sync::atomic::Ordering;
 
 use super::commit::{Commit, Write, write_entries};
+use super::down::{Down, Tops};
 use super::keys::{self, Key};
-use super::past::{Past, Step};
+use super::past::{Past, Range, Step};
 use super::{Damage, Durable, EnqueueError, Store, StoreError, values};
 use crate::mirror::platform::{Announced, Recorded};
 use crate::mirror::record::{ChangeKind, Entry, ModuleName, RecordId};
@@ -58,9 +59,11 @@ impl Store {
     /// read is passed over.
     pub fn waiting_events(&self, limit: usize) -> Result<Vec<(u64, Announced)>, StoreError> {
         self.run("read the platform's queue", |db| {
-            self.collect(Past::kind(db, keys::EVENT), limit, |key, value| match Key::parse(key) {
-                Some(Key::Event(number)) => Ok(Some((number, values::read_plain(key, value)?))),
-                _ => Err(Damage::Content),
+            self.collect(&mut Past::kind(db, keys::EVENT), limit, |key, value| {
+                match Key::parse(key) {
+                    Some(Key::Event(number)) => Ok(Some((number, values::read_plain(key, value)?))),
+                    _ => Err(Damage::Content),
+                }
             })
         })
     }
@@ -81,7 +84,7 @@ impl Store {
             }
             batch.remove(key);
             let surplus = records_through(number.saturating_sub(EVENTS_KEPT_LIMIT));
-            for step in Past::new(db, surplus, true).take(REMOVED_AT_ONCE) {
+            for step in Past::new(db, surplus).take(REMOVED_AT_ONCE) {
                 if let Step::Pair(key, _) = step? {
                     batch.remove(key);
                 }
@@ -113,7 +116,8 @@ pub(super) fn survey(db: &sled::Db) -> sled::Result<(u64, u64)> {
             }
         }
     }
-    let mut recorded = Past::new(db, records_through(u64::MAX), false);
+    let tops = Tops::default();
+    let mut recorded = Down::new(db, &tops, records_through(u64::MAX));
     if let Some(Step::Pair(key, _)) = recorded.next().transpose()? {
         last = last.max(keys::id_at_end(&key).map_or(0, RecordId::number));
     }
@@ -121,7 +125,7 @@ pub(super) fn survey(db: &sled::Db) -> sled::Result<(u64, u64)> {
 }
 
 /// All keys of recorded events up to this number.
-fn records_through(last: u64) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+fn records_through(last: u64) -> Range {
     let key = |number| Key::Record(ModuleName::platform(), RecordId::new(number)).bytes();
     (Included(key(0)), Included(key(last)))
 }

@@ -16,7 +16,7 @@ use sled::IVec;
 
 use super::commit::KeptChanges;
 use super::keys::{self, Key};
-use super::past::{Gap, Past, Step, is_damage};
+use super::past::{Gap, Past, Range, Step, Steps, is_damage};
 use super::values::{self, Damage};
 use super::{Change, Store, StoreError, Stored, parts};
 use crate::mirror::credits::Spending;
@@ -76,7 +76,7 @@ impl Store {
             false => (beyond.map_or(Included(FIRST_ID), Excluded), Included(LAST_ID)),
         };
         let range = records(module, range.0, range.1);
-        self.run("list records", |db| self.live(Past::new(db, range, !descending), skipped, limit))
+        self.run("list records", |_| self.live(&mut *self.way(range, descending), skipped, limit))
     }
 
     /// Ids of live records above `after` (from the lowest for `None`) up to and with `through`,
@@ -98,7 +98,7 @@ impl Store {
             let id = keys::id_at_end(key).ok_or(Damage::Content)?;
             unpacker.is_live(key, value).map(|live| live.then_some(id))
         };
-        self.run("list ids", |db| self.collect(Past::new(db, range, true), limit, id))
+        self.run("list ids", |db| self.collect(&mut Past::new(db, range), limit, id))
     }
 
     /// Changes with a sequence above `since`, from the oldest on, at most `limit`.
@@ -114,7 +114,7 @@ impl Store {
         };
         self.run("list changes", |db| {
             let (first, last) = Key::changes_from(first).into_inner();
-            self.collect(Past::new(db, (Included(first), Included(last)), true), limit, kept)
+            self.collect(&mut Past::new(db, (Included(first), Included(last))), limit, kept)
         })
     }
 
@@ -126,7 +126,7 @@ impl Store {
     pub fn inbox(&self) -> Result<Vec<InboxItem>, StoreError> {
         let unreadable = RefCell::new(Vec::new());
         let items = self.run("read the inbox", |db| {
-            self.collect(Past::kind(db, keys::INBOX), usize::MAX, |key, value| {
+            self.collect(&mut Past::kind(db, keys::INBOX), usize::MAX, |key, value| {
                 match (Key::parse(key), values::read_plain(key, value)) {
                     (Some(Key::Inbox(sequence)), Ok(arrival)) => {
                         return Ok(Some(InboxItem { sequence, arrival }));
@@ -181,8 +181,10 @@ impl Store {
     /// All records set aside, by module and id.
     pub fn quarantined(&self) -> Result<Vec<Quarantined>, StoreError> {
         self.run("read the quarantine", |db| {
-            let all = Past::kind(db, keys::QUARANTINED);
-            self.collect(all, usize::MAX, |key, value| values::read_plain(key, value).map(Some))
+            let mut all = Past::kind(db, keys::QUARANTINED);
+            self.collect(&mut all, usize::MAX, |key, value| {
+                values::read_plain(key, value).map(Some)
+            })
         })
     }
 
@@ -227,7 +229,7 @@ impl Store {
 
     pub(super) fn live(
         &self,
-        pairs: Past<'_>,
+        pairs: &mut Steps<'_>,
         skipped: usize,
         limit: usize,
     ) -> sled::Result<Vec<Record>> {
@@ -249,7 +251,7 @@ impl Store {
     /// What `read` finds under each key, at most `limit`.
     pub(super) fn collect<T, Found: IntoIterator<Item = T>>(
         &self,
-        steps: Past<'_>,
+        steps: &mut Steps<'_>,
         limit: usize,
         mut read: impl FnMut(&[u8], &[u8]) -> Result<Found, Damage>,
     ) -> sled::Result<Vec<T>> {
@@ -287,11 +289,7 @@ impl Store {
 pub(super) const FIRST_ID: RecordId = RecordId::new(0);
 pub(super) const LAST_ID: RecordId = RecordId::new(u64::MAX);
 
-pub(super) fn records(
-    module: &ModuleName,
-    start: Bound<RecordId>,
-    end: Bound<RecordId>,
-) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+pub(super) fn records(module: &ModuleName, start: Bound<RecordId>, end: Bound<RecordId>) -> Range {
     let key = |id| Key::Record(module.clone(), id).bytes();
     (start.map(key), end.map(key))
 }

@@ -70,7 +70,7 @@ impl Store {
         let looked = self.run("look for old tombstones", |db| {
             let mut old = Vec::new();
             let mut looked = 0;
-            for step in Past::new(db, (start, end), true) {
+            for step in Past::new(db, (start, end)) {
                 match step? {
                     Step::Pair(key, value) => {
                         let Some(id) = keys::id_at_end(&key) else { continue };

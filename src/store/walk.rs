@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 
 use sled::IVec;
 
-use super::past::{Past, Step};
+use super::past::Step;
 use super::read::{FIRST_ID, LAST_ID, records};
 use super::{Store, StoreError, keys};
 use crate::mirror::record::{ModuleName, RecordId};
@@ -89,9 +89,9 @@ impl Store {
             false => (beyond.map_or(Included(FIRST_ID), Excluded), Included(LAST_ID)),
         };
         let range = records(module, range.0, range.1);
-        let pairs = self.run("look through records", |db| {
+        let pairs = self.run("look through records", |_| {
             let mut pairs: Vec<(IVec, IVec)> = Vec::with_capacity(most);
-            for step in Past::new(db, range, !descending) {
+            for step in self.way(range, descending) {
                 match step? {
                     Step::Pair(key, value) => pairs.push((key, value)),
                     Step::Gap(gap) => self.found_damage(&gap),

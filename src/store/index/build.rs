@@ -84,7 +84,7 @@ impl Store {
         let start = indexes.built.map_or(Included(key(RecordId::new(0))), |id| Excluded(key(id)));
         let range = (start, Included(key(RecordId::new(u64::MAX))));
         let (mut looked, mut bytes, mut unpacker) = (0, 0, self.unpacker());
-        for step in Past::new(db, range, true) {
+        for step in Past::new(db, range) {
             match step? {
                 Step::Pair(key, value) => {
                     let Some(id) = keys::id_at_end(&key) else { continue };

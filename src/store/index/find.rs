@@ -8,9 +8,9 @@
 //! [`Store::last_sequence`] gave before: whoever has to know compares.
 
 use std::collections::BTreeSet;
-use std::ops::Bound::{self, Excluded, Included};
+use std::ops::Bound::{Excluded, Included};
 
-use super::super::past::is_damage;
+use super::super::past::{Range, Step};
 use super::super::{Store, StoreError, keys};
 use super::{Index, Key};
 use crate::mirror::criteria::{Lookup, Term};
@@ -28,8 +28,6 @@ pub enum Order {
 
 const FIRST_ID: RecordId = RecordId::new(0);
 const LAST_ID: RecordId = RecordId::new(u64::MAX);
-
-type Range = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
 impl Store {
     /// Live records modified at `since` or later (all for `None`) that come after the place
@@ -136,25 +134,15 @@ impl Store {
             return Ok(None);
         }
         let mut found = Vec::new();
-        let mut keys = self.run("read an index", |db| Ok(db.range(range).keys()))?;
+        let mut steps = self.way(range, order == Order::NewestFirst);
         while found.len() < limit {
-            let next = self.run("read an index", |_| {
-                let next = match order {
-                    Order::OldestFirst => keys.next(),
-                    Order::NewestFirst => keys.next_back(),
-                };
-                match next.transpose() {
-                    Err(error) if is_damage(&error) => {
-                        self.condemn(&format!("an index of {module}: {error}"));
-                        Ok(Err(()))
-                    }
-                    next => next.map(Ok),
+            match self.run("read an index", |_| steps.next().transpose())? {
+                Some(Step::Pair(key, _)) => found.extend(find(&key)?),
+                Some(Step::Gap(gap)) => {
+                    self.condemn(&format!("an index of {module}: {}", gap.cause));
+                    return Ok(None);
                 }
-            })?;
-            match next {
-                Ok(Some(key)) => found.extend(find(&key)?),
-                Ok(None) => break,
-                Err(()) => return Ok(None),
+                None => break,
             }
         }
         Ok(self.is_whole(module, index).then_some(found))
