@@ -107,7 +107,7 @@ impl UpstreamTime {
 impl fmt::Display for UpstreamTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = Timestamp::from_second(self.0).map_err(|_| fmt::Error)?;
-        write!(f, "{}", time.to_zoned(TimeZone::UTC).strftime("%Y-%m-%dT%H:%M:%S+00:00"))
+        write!(f, "{}+00:00", TimeZone::UTC.to_datetime(time))
     }
 }
 
