@@ -29,6 +29,7 @@ use crate::credentials::Credentials;
 use crate::error::Failure;
 use crate::heart::{Heart, HeartError, Turn};
 use crate::identity::Identity;
+use crate::memory;
 use crate::mirror::planner::Input;
 use crate::mirror::record::{FieldName, ModuleName};
 use crate::server::board::Board;
@@ -52,6 +53,10 @@ const TOMBSTONES_A_TIME: usize = 500;
 /// Records that are added to indexes in one go: a millisecond or two on a small device, in which
 /// callbacks wait for the store.
 const INDEXED_A_TIME: usize = 100;
+/// Growth of the process from which on sled may hold more than its cache: as much as that may hold.
+const SHED_FROM: u64 = 16 << 20;
+/// Growth from which on it is worth looking for freed memory.
+const GIVE_BACK_FROM: u64 = 1 << 20;
 /// What others have of the store between two goes. A hundred thousand records take ten seconds.
 const BETWEEN_STEPS: Duration = Duration::from_millis(10);
 /// How long a start anew may take before systemd takes it for a failure: the whole store is carried
@@ -207,9 +212,12 @@ fn beat(heart: &mut Heart, rung: &Receiver<Input>, clock: &dyn Clock) -> Option<
 fn keep_up(store: &Store, board: &Board, ended: &mpsc::Sender<End>) {
     // Where there are no records yet, that is done at once, and whoever writes goes on with it.
     build_indexes(store);
+    memory::give_back();
+    let mut least = memory::resident();
     thread::sleep(FIRST_UPKEEP);
     loop {
         build_indexes(store);
+        least = stay_small(store, least);
         let report = board.report();
         let Some(now) = report.upstream_time else {
             thread::sleep(FIRST_UPKEEP);
@@ -220,7 +228,7 @@ fn keep_up(store: &Store, board: &Board, ended: &mpsc::Sender<End>) {
                 if let Some(snapshot) = done.snapshot {
                     let SnapshotReport { entries, bytes, .. } = snapshot;
                     log::info!("a snapshot is taken: {entries} entries, {} KiB", bytes >> 10);
-                    // Once a day at most, since so often is there a snapshot.
+                    // Once an hour at most, since so often is there a snapshot.
                     if done.wants_compaction && ended.send(End::Oversized).is_err() {
                         return;
                     }
@@ -234,8 +242,25 @@ fn keep_up(store: &Store, board: &Board, ended: &mpsc::Sender<End>) {
                 log::warn!("{error}");
             }
         }
+        least = stay_small(store, least);
         thread::sleep(UPKEEP_EVERY);
     }
+}
+
+/// Gives back memory that is not needed, if the process has grown beyond what it had at least.
+/// Returns what that is from now on.
+fn stay_small(store: &Store, least: u64) -> u64 {
+    let grown = memory::resident().saturating_sub(least);
+    if grown >= SHED_FROM {
+        if let Err(error) = store.shed() {
+            log::warn!("{error}");
+        }
+    }
+    if grown >= GIVE_BACK_FROM {
+        memory::give_back();
+        return memory::resident();
+    }
+    least.min(memory::resident())
 }
 
 /// Builds the indexes that are missing, and leaves the store to others between any two steps.

@@ -36,6 +36,7 @@ mod read;
 mod rebuild;
 mod room;
 mod seed;
+mod shed;
 mod snapshot;
 mod sync;
 mod tombstones;
@@ -121,6 +122,8 @@ struct Shared {
     crew: Crew,
     unreadable: AtomicU64,
     damaged: AtomicBool,
+    /// Bytes that it took on disk when it was opened, or last found to be oversized or not.
+    looked_at: AtomicU64,
     /// Held while a snapshot is taken: one at a time.
     snapshots: Mutex<()>,
     tombstones: Mutex<BTreeMap<ModuleName, Walk>>,
@@ -179,6 +182,7 @@ impl Store {
         let dictionaries = Arc::clone(&opened.tails.packing.dictionaries);
         let runway = Runway::behind(&opened.place.sled().join("db"));
         let shared = Shared {
+            looked_at: AtomicU64::new(opened.place.size()),
             db: opened.db,
             desk: Desk::default(),
             tails: Mutex::new(opened.tails),

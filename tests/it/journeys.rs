@@ -79,7 +79,7 @@ mod wrong_reads;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-pub(crate) use self::shrinking::bloat;
+pub(crate) use self::shrinking::{bloat, swell};
 use crate::sim::{Moment, Upstream};
 
 /// Goes on one journey for each of these, all at the same time: most of it is waiting.

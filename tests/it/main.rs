@@ -16,7 +16,7 @@
 //! `store_index` that indexes find what a look at everything finds, `terms` why they can ·
 //! `store_documents` long texts · `package` the Debian package · `reads` the local interface in the
 //! same process, where days go by at once · `outbox` that calls to functions arrive, `store_outbox`
-//! where they lie meanwhile.
+//! where they lie meanwhile · `store_small` that memory and disk are given back.
 
 // A test that cannot go on is to panic; clippy knows that of test functions, not of their helpers.
 #![allow(clippy::unwrap_used)]
@@ -53,6 +53,7 @@ mod store_open;
 mod store_outbox;
 mod store_packed;
 mod store_seed;
+mod store_small;
 mod systemd;
 mod terms;
 mod tidy;

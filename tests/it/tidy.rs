@@ -205,6 +205,7 @@ const ROOMS: [(&str, &[&str]); 21] = [
             "clock",
             "error",
             "logger",
+            "memory",
             "systemd",
             "vitals",
         ],

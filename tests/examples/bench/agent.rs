@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crmirror::config::{CREDITS_LIMIT, Config};
-use crmirror::{daemon, logger};
+use crmirror::{daemon, logger, memory};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::Bench;
@@ -28,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// What the called program does: runs the daemon until it is told to stop, or whoever called it
 /// is gone.
 pub(crate) fn be(config: &OsStr) -> ExitCode {
+    memory::give_back_large_pieces();
     logger::start(Some("error"));
     thread::spawn(|| {
         let _ = io::stdin().read(&mut [0]);

@@ -30,15 +30,19 @@ fn write_all(store: &Store, entry: impl Fn(u64) -> Entry) {
     let _durable = store.flush().unwrap();
 }
 
-/// Writes two hundred megabytes, and deletes them.
+/// Leaves a store that is far too large.
 pub(crate) fn bloat(path: &Path) {
-    let (store, _) = Store::open(path).unwrap();
-    write_all(&store, |id| {
+    swell(&Store::open(path).unwrap().0);
+}
+
+/// Writes two hundred megabytes, and deletes them.
+pub(crate) fn swell(store: &Store) {
+    write_all(store, |id| {
         let text = noise(id, 20_000);
         let record = Record::parse(&format!(r#"{{"id":"{id}","Text":"{text}"}}"#)).unwrap();
         Entry::Live(record)
     });
-    write_all(&store, |_| Entry::Tombstone { gone: UpstreamTime::EPOCH });
+    write_all(store, |_| Entry::Tombstone { gone: UpstreamTime::EPOCH });
 }
 
 #[test]
