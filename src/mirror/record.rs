@@ -6,7 +6,7 @@
 //!
 //! This file knows nothing of requests, pages or disks.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -246,7 +246,18 @@ pub struct Record {
     json: Box<str>,
 }
 
-type Fields<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
+type Fields<'a> = BTreeMap<Name<'a>, &'a RawValue>;
+
+/// The name of a field as it stands in a record: copied only where it is written with escapes. A
+/// bare [`Cow`] would always be read as a copy.
+#[derive(PartialEq, Eq, PartialOrd, Ord, serde::Deserialize, serde::Serialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Borrow<str> for Name<'_> {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
 
 impl Record {
     /// Reads a record from the JSON object that upstream sent.
@@ -292,7 +303,9 @@ impl Record {
     /// Fields that the record does not have are left out.
     pub fn select(&self, wanted: &[FieldName]) -> Result<String, RecordError> {
         let mut fields = parse_fields(&self.json)?;
-        fields.retain(|name, _| name == "id" || wanted.iter().any(|want| want.as_str() == name));
+        fields.retain(|Name(name), _| {
+            name == "id" || wanted.iter().any(|want| want.as_str() == name)
+        });
         serde_json::to_string(&fields).map_err(RecordError::from)
     }
 
@@ -310,7 +323,7 @@ impl Record {
 
 fn parse_fields(json: &str) -> Result<Fields<'_>, RecordError> {
     #[derive(serde::Deserialize)]
-    struct Borrowed<'a>(#[serde(borrow)] BTreeMap<Cow<'a, str>, &'a RawValue>);
+    struct Borrowed<'a>(#[serde(borrow)] Fields<'a>);
     let Borrowed(fields) = serde_json::from_str(json)?;
     Ok(fields)
 }
@@ -376,6 +389,15 @@ mod tests {
         let same = r#"{"a":12345678901234567890123,"b":1.500,"id":"18446744073709551615","n":null,"nested":{"z":1,"a":[null,1e400]},"t":"\u00e9"}"#;
         assert_eq!(record.json(), same);
         assert_eq!(Record::parse(same).unwrap(), record, "order of keys is of no matter");
+    }
+
+    #[test]
+    fn names_are_copied_only_where_they_are_written_with_escapes() {
+        let text = r#"{"\u0069d":"7","A":1,"A":2}"#;
+        let fields = parse_fields(text).unwrap();
+        let is_copied = |Name(name): &Name<'_>| matches!(name, Cow::Owned(_));
+        assert_eq!(fields.keys().map(is_copied).collect::<Vec<_>>(), [false, true]);
+        assert_eq!(Record::parse(text).unwrap().json(), r#"{"A":2,"id":"7"}"#);
     }
 
     #[test]
