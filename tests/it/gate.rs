@@ -315,6 +315,27 @@ fn a_unix_socket_is_served_alike() {
 }
 
 #[test]
+fn who_takes_a_last_reply_while_the_gate_stops_is_shut_and_holds_nobody_up() {
+    let house = House::open(Limits::default());
+    let mut busy = house.occupy();
+    let mut slow = house.connect();
+    // Too long to be sent before it is read: what is said of its end is said before the stop.
+    slow.write_all(b"GET /huge HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    let mut begin = [0; 12];
+    slow.read_exact(&mut begin).unwrap();
+    assert_eq!(begin.as_slice(), b"HTTP/1.1 200");
+    thread::scope(|scope| {
+        scope.spawn(|| house.gate.stop());
+        while TcpStream::connect(house.address).is_ok() {
+            thread::yield_now();
+        }
+        slow.read_to_end(&mut Vec::new()).unwrap();
+        house.release.send(()).unwrap();
+        assert!(read_reply(&mut busy).ends_with("waited"));
+    });
+}
+
+#[test]
 fn stopping_answers_what_is_in_hand_and_shuts_the_idle() {
     let house = House::open(Limits::default());
     let mut idle = house.connect();

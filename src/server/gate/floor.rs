@@ -158,11 +158,8 @@ impl Floor {
     pub(super) fn clear(&self, deadline: Deadline) {
         let mut state = self.state();
         state.stopping = true;
-        for guest in state.guests.values_mut() {
-            if guest.phase.is_idle(now()) {
-                // Only the reading side: a request that is on its way already is still answered.
-                guest.socket.shut(Shutdown::Read);
-            }
+        for guest in state.guests.values().filter(|guest| guest.phase.is_idle(now())) {
+            guest.asks_no_more();
         }
         state = self.wait_until_empty(state, deadline);
         for guest in state.guests.values_mut() {
@@ -236,6 +233,11 @@ impl Guest {
         }
     }
 
+    /// Only the reading side is shut: a request that is on its way already is still answered.
+    fn asks_no_more(&self) {
+        self.socket.shut(Shutdown::Read);
+    }
+
     fn leave(&mut self) {
         self.phase = Phase::Leaving;
         self.socket.shut(Shutdown::Both);
@@ -264,9 +266,14 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    /// The guest was answered and waits for its next request.
+    /// The guest was answered and waits for its next request: in vain, when the gate has begun to
+    /// stop while it took the reply.
     pub(super) fn waits(&self) {
         self.enter(|_| Phase::Waiting { since: now(), silent: true, first: false });
+        let state = self.floor.state();
+        if let Some(guest) = state.guests.get(&self.number).filter(|_| state.stopping) {
+            guest.asks_no_more();
+        }
     }
 
     /// The first bytes of its request have come.
