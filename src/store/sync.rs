@@ -5,8 +5,8 @@
 //! call came with its PR #928). 86 of 120 simulated power cuts went wrong that way. So this file
 //! defines a `sync_file_range` that is an `fdatasync` of the file, and no cut went wrong since.
 //! `fsync` would be no safer: all that it does beyond is to bring the time of the last write to
-//! disk too, for which a card writes its journal once more (measured on ext4, in the space that is
-//! taken beforehand: twice the bytes, and 1.9 instead of 1.3 flushes of the disk's cache).
+//! disk too, for which the file system writes its journal once more. Measured on ext4, a callback
+//! by itself costs 12 KiB instead of 21, and 1.4 flushes of the disk's cache instead of 2.1.
 //!
 //! A symbol that the program defines wins over the one in the C library. But the linker takes a
 //! member of a library in only when something has asked for a symbol of it, and sled, which asks,
