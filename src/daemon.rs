@@ -33,6 +33,7 @@ use crate::memory;
 use crate::mirror::planner::Input;
 use crate::mirror::record::{FieldName, ModuleName};
 use crate::server::board::Board;
+use crate::server::process::Process;
 use crate::store::{INBOX_LIMIT, OpenError, SnapshotReport, Store, TOMBSTONE_AGE};
 use crate::systemd::{Passed, Systemd};
 use crate::upstream::transport::HttpsTransport;
@@ -213,7 +214,7 @@ fn keep_up(store: &Store, board: &Board, ended: &mpsc::Sender<End>) {
     // Where there are no records yet, that is done at once, and whoever writes goes on with it.
     build_indexes(store);
     memory::give_back();
-    let mut least = memory::resident();
+    let mut least = resident();
     thread::sleep(FIRST_UPKEEP);
     loop {
         build_indexes(store);
@@ -250,7 +251,8 @@ fn keep_up(store: &Store, board: &Board, ended: &mpsc::Sender<End>) {
 /// Gives back memory that is not needed, if the process has grown beyond what it had at least.
 /// Returns what that is from now on.
 fn stay_small(store: &Store, least: u64) -> u64 {
-    let grown = memory::resident().saturating_sub(least);
+    let now = resident();
+    let grown = now.saturating_sub(least);
     if grown >= SHED_FROM {
         if let Err(error) = store.shed() {
             log::warn!("{error}");
@@ -258,9 +260,14 @@ fn stay_small(store: &Store, least: u64) -> u64 {
     }
     if grown >= GIVE_BACK_FROM {
         memory::give_back();
-        return memory::resident();
+        return resident();
     }
-    least.min(memory::resident())
+    least.min(now)
+}
+
+/// Bytes of this process that are in memory; 0 where the kernel does not say.
+fn resident() -> u64 {
+    Process::look().resident.unwrap_or_default()
 }
 
 /// Builds the indexes that are missing, and leaves the store to others between any two steps.

@@ -38,10 +38,3 @@ pub fn give_back() {
         libc::malloc_trim(0)
     };
 }
-
-/// Bytes of this process that are in memory; 0 where the kernel does not say.
-pub fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let said = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"));
-    said.and_then(|kib| kib.trim().parse::<u64>().ok()).map_or(0, |kib| kib << 10)
-}

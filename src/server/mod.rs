@@ -27,7 +27,7 @@ mod oauth;
 mod openapi;
 mod outbox;
 mod page;
-mod process;
+pub mod process;
 mod query;
 pub mod receive;
 pub mod receive_books;

@@ -5,18 +5,18 @@ use std::fs;
 
 /// What the system says.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Process {
+pub struct Process {
     /// Bytes of memory that are in use.
-    pub(super) resident: Option<u64>,
+    pub resident: Option<u64>,
     /// Threads.
-    pub(super) threads: Option<u64>,
+    pub threads: Option<u64>,
     /// Open descriptors.
-    pub(super) descriptors: Option<u64>,
+    pub descriptors: Option<u64>,
 }
 
 impl Process {
     /// As it is now.
-    pub(super) fn look() -> Process {
+    pub fn look() -> Process {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let descriptors = fs::read_dir("/proc/self/fd").ok().map(|all| all.count() as u64);
         Process {
