@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::config::{Config, Outbox};
 use crate::mirror::credits::Credits;
+use crate::mirror::gather::Gather;
 use crate::mirror::outbox::answer::Answer;
 use crate::mirror::outbox::plan::{Action, Front, Next, Plan, Setback, Settings};
 use crate::mirror::outbox::{Auth, FunctionName, Item, Standing, State};
@@ -80,7 +81,7 @@ impl Courier {
         heart: SyncSender<Input>,
     ) -> Result<Courier, StoreError> {
         let functions: BTreeMap<FunctionName, Auth> =
-            config.functions.iter().map(|it| (it.name.clone(), it.auth)).collect();
+            config.functions.iter().map(|it| (it.name.clone(), it.auth)).gather();
         let settings = Settings {
             functions: functions.clone(),
             max_age: config.outbox.max_age,

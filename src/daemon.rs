@@ -30,6 +30,7 @@ use crate::error::Failure;
 use crate::heart::{Heart, HeartError, Turn};
 use crate::identity::Identity;
 use crate::memory;
+use crate::mirror::gather::Gather;
 use crate::mirror::planner::Input;
 use crate::mirror::record::{FieldName, ModuleName};
 use crate::server::board::Board;
@@ -150,7 +151,7 @@ fn indexes(config: &Config) -> BTreeMap<ModuleName, Vec<FieldName>> {
     let entities = config.books.iter().flat_map(|books| &books.entities);
     // A module of Books is indexed by time alone: its lists are looked through by that.
     let of_books = entities.map(|entity| (entity.module(), Vec::new()));
-    of_crm.chain(of_books).collect()
+    of_crm.chain(of_books).gather()
 }
 
 /// What is said when the doors are open. The watchdog's time is said again: a run before this one
@@ -418,6 +419,8 @@ fn spawn_for_good(
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    // In a box, so that what starts a thread is compiled once for all of them.
+    let work: Box<dyn FnOnce() + Send> = Box::new(work);
     let spawned = thread::Builder::new().name(name.into()).spawn(work);
     spawned.map(|_| ()).map_err(no_thread(name))
 }

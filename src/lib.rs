@@ -17,6 +17,7 @@
 //! `mirror::record`, `mirror::callback`, `mirror::planner`, `mirror::merge`; then `heart`; then
 //! `store`, `upstream`, `server`; then `daemon` and `cli`.
 
+pub mod aside;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -13,6 +13,7 @@ use crate::heart::declared_webhooks;
 use crate::mirror::books::histories::BATCH_LIMIT;
 use crate::mirror::books::webhooks::Before;
 use crate::mirror::credits::Spending;
+use crate::mirror::gather::Gather;
 use crate::mirror::record::RecordId;
 use crate::upstream::books::verdict::content;
 use crate::upstream::books::webhooks::{Draft, Listing};
@@ -268,7 +269,8 @@ fn without_secrets(value: Value) -> Value {
     match value {
         Value::Object(mut all) => {
             all.remove("secret");
-            all.into_iter().map(|(key, value)| (key, without_secrets(value))).collect()
+            let each = all.into_iter().map(|(key, value)| (key, without_secrets(value)));
+            Value::Object(each.gather())
         }
         Value::Array(all) => all.into_iter().map(without_secrets).collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,

@@ -9,6 +9,7 @@ use crate::credentials::Credentials;
 use crate::daemon::open_store;
 use crate::error::Failure;
 use crate::identity::context::ContextFile;
+use crate::mirror::gather::Gather;
 use crate::mirror::platform::Recorded;
 use crate::mirror::platform::invoke::Invocation;
 use crate::mirror::record::{ModuleName, Record};
@@ -93,7 +94,7 @@ fn from_store(config: &Config) -> Result<Records, Failure> {
     let store = open_store(&config.store)?;
     let kept = store.live_page(&ModuleName::platform(), None, false, 0, EVENTS_KEPT_LIMIT as usize);
     let kept = kept.map_err(|error| Failure::failed(error.to_string()))?;
-    Ok(kept.into_iter().map(|record| (record.id().number(), record)).collect())
+    Ok(kept.into_iter().map(|record| (record.id().number(), record)).gather())
 }
 
 /// Has Desk make the call, and prints what was answered.

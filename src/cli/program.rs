@@ -5,12 +5,12 @@ use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use crate::aside::Aside;
 use crate::clock::Clock;
 
 /// Pause between two looks whether a program has ended, or can be run.
@@ -84,7 +84,9 @@ pub(in crate::cli) fn run<A: AsRef<OsStr>>(
             }
         }
     };
-    let words = |of: Receiver<String>| of.recv_timeout(WORDS_LIMIT).unwrap_or_default();
+    let words = |of: Option<Aside<String>>| {
+        of.and_then(|of| of.within(WORDS_LIMIT).ok()).unwrap_or_default()
+    };
     if status.success() {
         return Ran::Done(words(out));
     }
@@ -104,15 +106,13 @@ fn end(child: &mut Child) {
 }
 
 /// Takes in all that is said, so that nobody waits for us, and keeps the beginning.
-fn listen(pipe: Option<impl Read + Send + 'static>) -> Receiver<String> {
-    let (tell, told) = mpsc::sync_channel(1);
-    if let Some(mut pipe) = pipe {
-        thread::spawn(move || {
-            let mut words = Vec::new();
-            let _ = pipe.by_ref().take(WORDS_KEPT).read_to_end(&mut words);
-            let _ = io::copy(&mut pipe, &mut io::sink());
-            let _ = tell.send(String::from_utf8_lossy(&words).into_owned());
-        });
-    }
-    told
+fn listen(pipe: Option<impl Read + Send + 'static>) -> Option<Aside<String>> {
+    let mut pipe = pipe?;
+    let words = move || {
+        let mut words = Vec::new();
+        let _ = pipe.by_ref().take(WORDS_KEPT).read_to_end(&mut words);
+        let _ = io::copy(&mut pipe, &mut io::sink());
+        String::from_utf8_lossy(&words).into_owned()
+    };
+    Aside::begin(thread::Builder::new(), words).ok()
 }

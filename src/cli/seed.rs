@@ -13,6 +13,7 @@ use crate::clock::{Clock, DeviceClock};
 use crate::config::Config;
 use crate::daemon::open_store;
 use crate::error::Failure;
+use crate::mirror::gather::Gather;
 use crate::store::{self, Contents, Description, Imported, SeedError, Shape, Terms, write_seed};
 use crate::upstream::transport::Patience;
 
@@ -90,7 +91,7 @@ fn terms(config: &Config) -> Terms {
     Terms {
         accounts: config.upstream.accounts.to_string(),
         api_version: config.upstream.version.to_string(),
-        modules: config.modules.iter().map(shape).chain(of_books).collect(),
+        modules: config.modules.iter().map(shape).chain(of_books).gather(),
     }
 }
 

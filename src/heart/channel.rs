@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::config::{Config, Operation};
 use crate::mirror::channel::{ChannelAction, ChannelOutcome, Desired, Shown};
+use crate::mirror::gather::Gather;
 use crate::mirror::planner::Outcome;
 use crate::mirror::record::ChannelId;
 use crate::secret::Secret;
@@ -30,7 +31,7 @@ pub fn desired(config: &Config, id: ChannelId) -> Desired {
     Desired {
         id,
         notify_url: channel.notify_url.as_str().to_owned(),
-        events: events.collect(),
+        events: events.gather(),
         related_actions: channel.related_actions,
         lifetime: channel.lifetime.min(longest),
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::mirror::gather::Gather;
 use crate::mirror::inbox::Quarantined;
 use crate::mirror::merge::{Merged, Observation, live_delta, merge};
 use crate::mirror::planner::Outcome;
@@ -175,6 +176,6 @@ impl Heart {
         let reply = self.line.call(&request)?;
         let (rows, _) = records::parse(judge(&reply)?)?;
         let asked = |record: &Record| ids.contains(&record.id());
-        Ok(rows.into_iter().filter(asked).map(|record| (record.id(), record)).collect())
+        Ok(rows.into_iter().filter(asked).map(|record| (record.id(), record)).gather())
     }
 }

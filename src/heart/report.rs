@@ -1,6 +1,7 @@
 //! What the heart tells: the board for readers, and a line in the log when something changes.
 
 use crate::mirror::channel::Standing;
+use crate::mirror::gather::Gather;
 use crate::mirror::planner::Upstream;
 use crate::server::board::{Admission, BooksReport, ChannelReport, Report};
 
@@ -56,7 +57,7 @@ impl Heart {
             starved: self.planner.starved(),
             pages: self.pages,
             books: self.books_report(),
-            modules: self.modules.iter().map(|(n, m)| (n.clone(), m.ledger.clone())).collect(),
+            modules: self.modules.iter().map(|(n, m)| (n.clone(), m.ledger.clone())).gather(),
         }
     }
 

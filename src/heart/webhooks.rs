@@ -9,6 +9,7 @@ use crate::mirror::books::histories::{BATCH_LIMIT, Found, Ours, PAGES_LIMIT};
 use crate::mirror::books::webhooks::{
     Declared, Row, Shown, WebhookAction, WebhookOutcome, WebhooksPlan,
 };
+use crate::mirror::gather::Gather;
 use crate::mirror::planner::Outcome;
 use crate::mirror::record::{Entry, RecordId};
 use crate::mirror::time::{Tick, UpstreamTime};
@@ -254,7 +255,7 @@ impl Heart {
         };
         declared
             .filter_map(|webhook| Some((webhook.name.clone(), secrets(kept.get(&webhook.name)?))))
-            .collect()
+            .gather()
     }
 
     pub(super) fn webhooks_report(&self) -> Option<WebhooksReport> {
@@ -266,7 +267,7 @@ impl Heart {
             .map(|(name, standing)| (name.clone(), (standing.word(), books.before(name).id)));
         let memory = books.histories();
         let (since, latest) = (memory.since(), memory.latest());
-        Some(WebhooksReport { each: each.collect(), since, latest, histories: memory.counts() })
+        Some(WebhooksReport { each: each.gather(), since, latest, histories: memory.counts() })
     }
 }
 

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::{Identity, IdentityError, random};
 use crate::mirror::books::histories::Memory;
 use crate::mirror::books::webhooks::Before;
+use crate::mirror::gather::Gather;
 use crate::mirror::record::RecordId;
 use crate::mirror::time::UpstreamTime;
 use crate::secret::Secret;
@@ -101,7 +102,7 @@ impl BooksIdentity {
             let secrets: Vec<Value> = webhook.secrets.iter().map(secret).collect();
             (name.clone(), json!({ "id": webhook.id, "secrets": secrets }))
         };
-        let webhooks: serde_json::Map<String, Value> = self.webhooks.iter().map(webhook).collect();
+        let webhooks: serde_json::Map<String, Value> = self.webhooks.iter().map(webhook).gather();
         let (organization, histories) = (&self.organization, &self.histories);
         json!({ "organization": organization, "webhooks": webhooks, "histories": histories })
     }

@@ -12,6 +12,7 @@ pub mod count;
 pub mod credits;
 pub mod criteria;
 pub mod document;
+pub mod gather;
 pub mod inbox;
 pub mod ledger;
 mod members;

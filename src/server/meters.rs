@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use crate::mirror::gather::Gather;
 use crate::mirror::inbox::{InboxItem, InboxSequence};
 use crate::mirror::time::Tick;
 
@@ -107,7 +108,7 @@ impl Meters {
 
     /// Takes these off the road; when they set out.
     fn take_off(&self, settled: &[InboxSequence]) -> Vec<Tick> {
-        let settled: BTreeSet<&InboxSequence> = settled.iter().collect();
+        let settled: BTreeSet<&InboxSequence> = settled.iter().gather();
         let mut roads = self.on_the_road.lock().unwrap_or_else(PoisonError::into_inner);
         let (there, still): (VecDeque<_>, _) =
             std::mem::take(&mut *roads).into_iter().partition(|(each, _)| settled.contains(each));

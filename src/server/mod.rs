@@ -36,6 +36,7 @@ pub mod reception;
 pub mod reply;
 mod status;
 pub mod summary;
+mod text;
 mod tray;
 mod wait_for;
 mod zoho;

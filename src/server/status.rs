@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::mirror::count::Count;
 use crate::mirror::credits::Purpose;
+use crate::mirror::gather::Gather;
 use crate::mirror::record::ModuleName;
 use crate::mirror::time::Tick;
 use crate::store::Store;
@@ -52,7 +53,8 @@ fn indexes(store: &Store, module: &ModuleName) -> Value {
         .indexes(module)
         .into_iter()
         .map(|(index, phase)| (index.to_string(), json!(phase)))
-        .collect()
+        .gather::<serde_json::Map<_, _>>()
+        .into()
 }
 
 fn document(store: &Store, board: &Board, started: Tick, now: Tick) -> Value {
@@ -89,7 +91,7 @@ fn document(store: &Store, board: &Board, started: Tick, now: Tick) -> Value {
             });
             (name.to_string(), module)
         })
-        .collect();
+        .gather();
     let mut document = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_seconds": now.since(started).as_secs(),
@@ -167,7 +169,7 @@ fn of_platform(platform: &PlatformReport) -> Value {
 fn add_webhooks(books: &mut Value, report: &WebhooksReport) {
     let each = report.each.iter();
     let each = each.map(|(name, (state, id))| (name.clone(), json!({ "state": state, "id": id })));
-    let webhooks: serde_json::Map<String, Value> = each.collect();
+    let webhooks: serde_json::Map<String, Value> = each.gather();
     let [resent, healed, failed] = report.histories;
     let (since, last_seen) = (report.since, report.latest);
     books["webhooks"] = webhooks.into();

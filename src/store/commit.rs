@@ -14,6 +14,7 @@ use super::keys::Key;
 use super::past::{Past, Step};
 use super::read::{self, FIRST_ID, LAST_ID};
 use super::{Store, StoreError, Tails, index, parts, values};
+use crate::mirror::gather::Gather;
 use crate::mirror::inbox::{Arrival, InboxItem, InboxSequence, Quarantined};
 use crate::mirror::ledger::Ledger;
 use crate::mirror::record::{ChangeKind, Entry, ModuleName, RecordId};
@@ -278,7 +279,8 @@ fn settle(
     batch: &mut sled::Batch,
     settled: &[InboxSequence],
 ) -> sled::Result<()> {
-    for sequence in BTreeSet::from_iter(settled) {
+    let settled: BTreeSet<&InboxSequence> = settled.iter().gather();
+    for sequence in settled {
         let key = Key::Inbox(*sequence).bytes();
         if db.contains_key(&key)? {
             batch.remove(key);

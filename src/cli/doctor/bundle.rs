@@ -15,6 +15,7 @@ use crate::credentials::Credentials;
 use crate::error::Failure;
 use crate::identity::context::ContextFile;
 use crate::identity::{Identity, login_fingerprint};
+use crate::mirror::gather::Gather;
 use crate::mirror::record::FieldName;
 use crate::reader_token;
 use crate::secret::Secret;
@@ -216,7 +217,7 @@ fn redacted(value: Value, secrets: &[Secret]) -> Value {
         Value::Array(all) => all.into_iter().map(|each| redacted(each, secrets)).collect(),
         Value::Object(all) => {
             let each = |(key, value)| (key, redacted(value, secrets));
-            Value::Object(all.into_iter().map(each).collect())
+            Value::Object(all.into_iter().map(each).gather())
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => value,
     }

@@ -3,12 +3,12 @@
 //! A check that cannot be made is *skipped* and says why: it is never taken for a good one.
 
 use std::path::Path;
-use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::aside::Aside;
 use crate::cli::table::printable;
 
 /// How good it is.
@@ -129,10 +129,8 @@ pub(super) fn within<T: Send + 'static>(
     limit: Duration,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
-    let (done, wait) = mpsc::sync_channel(1);
-    let work = move || drop(done.send(work()));
-    thread::Builder::new().name("check".into()).spawn(work).ok()?;
-    wait.recv_timeout(limit).ok()
+    let thread = thread::Builder::new().name("check".into());
+    Aside::begin(thread, work).ok()?.within(limit).ok()
 }
 
 /// A small file of the kernel's, without the end of its line.

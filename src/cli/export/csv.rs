@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 
 use crate::error::Failure;
+use crate::mirror::gather::Gather;
 use crate::mirror::record::{FieldName, Record};
 
 use crate::cli::source::fields_of;
@@ -44,7 +45,7 @@ impl Columns {
             order = Some(names);
         }
         let named = order.iter().flatten().map(|name| (name.clone(), false));
-        Columns { lookups: named.collect(), order, excel_safe }
+        Columns { lookups: named.gather(), order, excel_safe }
     }
 
     /// Takes in what fields a record has.

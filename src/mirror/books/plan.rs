@@ -17,6 +17,7 @@ use super::listing::{ENTITY, EntityPlan, ScanPlan};
 use super::scan::{ListScan, Look, PageSeen};
 use crate::mirror::backoff::{Backoff, Pauses};
 use crate::mirror::credits::Purpose;
+use crate::mirror::gather::Gather;
 use crate::mirror::inbox::InboxItem;
 use crate::mirror::ledger::{Ledger, ScanKind};
 use crate::mirror::record::{ModuleName, RecordId};
@@ -139,7 +140,7 @@ impl BooksPlan {
             (entity.module(), EntityPlan::new(entity, &ledger, now.after(every)))
         };
         BooksPlan {
-            entities: entities.into_iter().map(plan).collect(),
+            entities: entities.into_iter().map(plan).gather(),
             every,
             sweep_every,
             lane: Backoff::default(),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::entity::Entity;
 use crate::mirror::backoff::{Backoff, Pauses};
+use crate::mirror::gather::Gather;
 use crate::mirror::record::RecordId;
 use crate::mirror::time::Tick;
 use crate::mirror::trouble::Trouble;
@@ -200,7 +201,7 @@ impl WebhooksPlan {
     pub fn new(names: impl IntoIterator<Item = String>) -> WebhooksPlan {
         let standings = names.into_iter().map(|name| (name, Standing::Unknown));
         WebhooksPlan {
-            standings: standings.collect(),
+            standings: standings.gather(),
             list: List::Unseen,
             lane: Backoff::default(),
             looked_back: None,

@@ -5,6 +5,7 @@
 //! when it holds for one leaf; `not_equal` when `equals` does for none. Nothing deeper is looked
 //! at, so nothing here recurses.
 
+use crate::mirror::gather::Gather;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::{Bound, RangeBounds};
@@ -113,7 +114,7 @@ impl Values {
     /// What is to be looked up in an index to find all that these may be equal to; `None` when an
     /// empty field is among them, which has no terms.
     pub(super) fn terms(&self) -> Option<BTreeSet<Term>> {
-        (!self.empty).then(|| self.operands.iter().flat_map(Operand::terms).collect())
+        (!self.empty).then(|| self.operands.iter().flat_map(Operand::terms).gather())
     }
 
     fn include(&self, value: &RawValue) -> bool {

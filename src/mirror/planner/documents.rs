@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::mirror::backoff::{Backoff, Pauses};
 use crate::mirror::credits::Purpose;
 use crate::mirror::document::{self, DocumentName};
+use crate::mirror::gather::Gather;
 use crate::mirror::time::{Tick, UpstreamTime};
 use crate::mirror::trouble::Trouble;
 
@@ -79,7 +80,7 @@ impl DocumentPlan {
 impl Documents {
     pub(super) fn new(documents: DocumentsRead) -> Documents {
         let plan = |read| DocumentPlan { read, lane: Backoff::default() };
-        Documents(documents.into_iter().map(|(name, read)| (name, plan(read))).collect())
+        Documents(documents.into_iter().map(|(name, read)| (name, plan(read))).gather())
     }
 
     /// Upstream has answered, be it with a denial: that is its answer until tomorrow.

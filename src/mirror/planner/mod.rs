@@ -17,6 +17,7 @@ use crate::mirror::books::webhooks::{WebhookAction, WebhookOutcome, WebhooksPlan
 use crate::mirror::channel::{ChannelAction, ChannelOutcome, ChannelPlan};
 use crate::mirror::credits::{Credits, Purpose};
 use crate::mirror::document::DocumentName;
+use crate::mirror::gather::Gather;
 use crate::mirror::inbox::InboxItem;
 use crate::mirror::ledger::{Ledger, Position, Scan, ScanKind};
 use crate::mirror::platform::Consequence;
@@ -256,9 +257,8 @@ pub struct ModuleStart {
 impl Planner {
     /// A planner at its start. Every module is due: recovery is the only start.
     pub fn new(settings: Settings, start: Start, now: Tick) -> Planner {
-        let modules = start.modules.into_iter().map(|module| {
-            (module.name.clone(), ModulePlan::new(module, settings.catch_up_every, now))
-        });
+        let every = settings.catch_up_every;
+        let module = |it: ModuleStart| (it.name.clone(), ModulePlan::new(it, every, now));
         Planner {
             token: match start.token {
                 // Upstream accepted it before: refused now, it is merely old.
@@ -275,7 +275,7 @@ impl Planner {
             books: start.books,
             was_books: false,
             webhooks: None,
-            modules: modules.collect(),
+            modules: start.modules.into_iter().map(module).gather(),
             documents: Documents::new(start.documents),
             platform: PlatformPlan::default(),
             waiting: Waiting::default(),

@@ -6,6 +6,7 @@
 use serde_json::Value;
 
 use super::proof;
+use crate::mirror::gather::Gather;
 use crate::secret::Secret;
 
 /// What Desk is to call.
@@ -53,7 +54,7 @@ fn object(pairs: &[(String, String)]) -> String {
         return String::new();
     }
     let member = |(name, value): &(String, String)| (name.clone(), Value::from(value.as_str()));
-    Value::Object(pairs.iter().map(member).collect()).to_string()
+    Value::Object(pairs.iter().map(member).gather()).to_string()
 }
 
 #[cfg(test)]

@@ -7,32 +7,33 @@
 
 use crate::mirror::books::entity::Entity;
 use crate::mirror::record::ModuleName;
+use crate::server::text::{Packed, packed};
 
 /// The whole of it, with places for what the program knows and for its parts.
-const DOCUMENT: &str = include_str!("openapi.json");
+const DOCUMENT: Packed = packed!("openapi/openapi.json");
 /// The routes, in the order in which a reader meets them.
-const PATHS: [&str; 5] = [
-    include_str!("paths/records.json"),
-    include_str!("paths/books.json"),
-    include_str!("paths/metadata.json"),
-    include_str!("paths/outbox.json"),
-    include_str!("paths/daemon.json"),
+const PATHS: [Packed; 5] = [
+    packed!("openapi/paths/records.json"),
+    packed!("openapi/paths/books.json"),
+    packed!("openapi/paths/metadata.json"),
+    packed!("openapi/paths/outbox.json"),
+    packed!("openapi/paths/daemon.json"),
 ];
 /// The parts: each stands where its name does, in marks of its own.
-const PARTS: [(&str, &str); 4] = [
-    ("parameters", include_str!("parameters.json")),
-    ("headers", include_str!("headers.json")),
-    ("responses", include_str!("responses.json")),
-    ("schemas", include_str!("schemas.json")),
+const PARTS: [(&str, Packed); 4] = [
+    ("parameters", packed!("openapi/parameters.json")),
+    ("headers", packed!("openapi/headers.json")),
+    ("responses", packed!("openapi/responses.json")),
+    ("schemas", packed!("openapi/schemas.json")),
 ];
 
 /// The description of an interface that shows these modules of CRM and these entities of Books. It
 /// names all entities that there are, where none is mirrored: a list of none is no list.
 /// Its change feed tells of all in `told`.
 pub(super) fn document(modules: &[ModuleName], entities: &[Entity], told: &[ModuleName]) -> String {
-    let mut document = DOCUMENT.replace("\"{{paths}}\"", &joined(&PATHS));
+    let mut document = DOCUMENT.text().replace("\"{{paths}}\"", &joined(&PATHS));
     for (name, part) in PARTS {
-        document = document.replace(&format!("\"{{{{{name}}}}}\""), part);
+        document = document.replace(&format!("\"{{{{{name}}}}}\""), &part.text());
     }
     let quoted = |name: &str| format!("\"{name}\"");
     let names = |modules: &[ModuleName]| -> Vec<String> {
@@ -56,8 +57,9 @@ pub(super) fn document(modules: &[ModuleName], entities: &[Entity], told: &[Modu
 }
 
 /// The members of these objects in one object.
-fn joined(objects: &[&str]) -> String {
-    let inside = |object: &&str| {
+fn joined(objects: &[Packed]) -> String {
+    let inside = |object: &Packed| {
+        let object = object.text();
         let members = object.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
         members.expect("a part of the description is an object").trim().to_owned()
     };

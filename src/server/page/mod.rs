@@ -9,18 +9,19 @@ use std::sync::OnceLock;
 use ring::digest::{SHA256, digest};
 
 use super::reply::Reply;
+use super::text::{Packed, packed};
 
 /// The document, with a place for the style and one for the script; all three as they are read by
 /// people.
-const DOCUMENT: &str = include_str!("index.html");
-const STYLE: &str = include_str!("style.css");
+const DOCUMENT: Packed = packed!("page/index.html");
+const STYLE: Packed = packed!("page/style.css");
 /// One script in four files: what the others build upon first, what starts it last.
-const SCRIPT: &str = concat!(
-    include_str!("base.js"),
-    include_str!("status.js"),
-    include_str!("feed.js"),
-    include_str!("records.js"),
-);
+const SCRIPT: [Packed; 4] = [
+    packed!("page/base.js"),
+    packed!("page/status.js"),
+    packed!("page/feed.js"),
+    packed!("page/records.js"),
+];
 /// Where the style and the script go.
 const STYLE_PLACE: &str = "{{style}}";
 const SCRIPT_PLACE: &str = "{{script}}";
@@ -49,7 +50,9 @@ pub(super) fn page() -> Reply {
 
 impl Page {
     fn new() -> Page {
-        let [document, style, script] = [DOCUMENT, STYLE, SCRIPT].map(packed);
+        let script = SCRIPT.map(|file| file.text()).concat();
+        let [document, style, script] =
+            [DOCUMENT.text(), STYLE.text(), script].map(|text| told(&text));
         let body = document.replace(STYLE_PLACE, &style).replace(SCRIPT_PLACE, &script);
         let [style, script] = [style, script].map(|inside| checksum(&inside));
         // Trusted types: no script of the page's own may turn text into markup either.
@@ -64,7 +67,7 @@ impl Page {
 
 /// Without indentation, empty lines and lines that are comments: the files are for those who read
 /// them. None of the three has a text that goes over several lines.
-fn packed(text: &str) -> String {
+fn told(text: &str) -> String {
     let lines = text.lines().map(str::trim_start);
     let said = lines.filter(|line| !line.is_empty() && !line.starts_with("//"));
     said.collect::<Vec<_>>().join("\n")
@@ -143,7 +146,7 @@ mod tests {
     #[test]
     fn its_script_never_makes_markup_out_of_text() {
         for way in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("] {
-            assert!(!SCRIPT.contains(way), "{way}");
+            assert!(!Page::new().body.contains(way), "{way}");
         }
     }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::super::past::{Past, Step};
 use super::super::{Store, StoreError, Tails, keys, values};
 use super::{Index, Indexes, Key, Phase, ledger};
+use crate::mirror::gather::Gather;
 use crate::mirror::ledger::Ledger;
 use crate::mirror::record::{FieldName, ModuleName, RecordId};
 
@@ -24,11 +25,11 @@ impl Store {
     pub fn set_indexes(&self, wanted: &BTreeMap<ModuleName, Vec<FieldName>>) {
         let indexes = |fields: &Vec<FieldName>| {
             let fields = fields.iter().cloned().map(Index::Field);
-            [Index::Times].into_iter().chain(fields).collect()
+            [Index::Times].into_iter().chain(fields).gather()
         };
         let mut tails = self.0.tails.lock().expect("panics of a write are caught");
         tails.wanted =
-            Some(wanted.iter().map(|(module, of)| (module.clone(), indexes(of))).collect());
+            Some(wanted.iter().map(|(module, of)| (module.clone(), indexes(of))).gather());
     }
 
     /// Does one step towards the indexes that were asked for, and looks at `limit` records or keys
@@ -50,7 +51,7 @@ impl Store {
     fn step(&self, db: &sled::Db, tails: &mut Tails, limit: usize) -> sled::Result<bool> {
         let Some(wanted) = tails.wanted.clone() else { return Ok(false) };
         let (shelf, nothing) = (Arc::clone(&tails.indexes), BTreeSet::new());
-        let modules: BTreeSet<&ModuleName> = wanted.keys().chain(shelf.keys()).collect();
+        let modules: BTreeSet<&ModuleName> = wanted.keys().chain(shelf.keys()).gather();
         for module in modules {
             let wanted = wanted.get(module).unwrap_or(&nothing);
             let mut new = shelf.get(module).cloned().unwrap_or_default();

@@ -29,6 +29,7 @@ use super::pack::Unpacker;
 use super::past::{Past, Step};
 use super::{Commit, Store, Tails, parts, read, values};
 use crate::mirror::criteria::{TERM_RULES, terms_of_record};
+use crate::mirror::gather::Gather;
 use crate::mirror::ledger::Ledger;
 use crate::mirror::record::{Entry, FieldName, ModuleName, RecordId};
 
@@ -162,7 +163,7 @@ pub(super) fn follow(
     let mut unpacker = Unpacker::new(&tails.packing.dictionaries);
     // The last of several writes of a record is the one that stays.
     let last: BTreeMap<RecordId, &Entry> =
-        commit.writes.iter().map(|write| (write.id, &write.entry)).collect();
+        commit.writes.iter().map(|write| (write.id, &write.entry)).gather();
     for (id, entry) in last {
         let key = Key::Record(commit.module.clone(), id).bytes();
         let stored = parts::read(db, &key)?.and_then(|value| unpacker.entry(&key, id, &value).ok());

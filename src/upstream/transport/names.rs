@@ -8,7 +8,6 @@
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +16,8 @@ use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
+
+use crate::aside::{self, Aside};
 
 /// Lookups that may hang at once. There is one call at a time, so more than one means that the
 /// resolver is stuck, and more of them would not help it.
@@ -60,18 +61,17 @@ impl Names {
             return Err(Missing::Late);
         }
         let (lookup, flying) = (self.lookup, Arc::clone(&self.in_the_air));
-        let (found, wait) = mpsc::sync_channel(1);
         let look = move || {
             let outcome = lookup(&name);
             drop(flying);
-            let _ = found.send(outcome);
+            outcome
         };
         let thread = thread::Builder::new().name("lookup".into()).stack_size(LOOKUP_STACK);
-        thread.spawn(look).map_err(Missing::NoThread)?;
-        match wait.recv_timeout(patience) {
+        let found = Aside::begin(thread, look).map_err(Missing::NoThread)?.within(patience);
+        match found {
             Ok(Ok(addresses)) => Ok(addresses),
-            Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => Err(Missing::Unknown),
-            Err(RecvTimeoutError::Timeout) => Err(Missing::Late),
+            Ok(Err(_)) | Err(aside::Missing::Ended) => Err(Missing::Unknown),
+            Err(aside::Missing::Late) => Err(Missing::Late),
         }
     }
 }
