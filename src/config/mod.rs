@@ -254,8 +254,9 @@ impl Config {
         let document = Section::whole(source, table.get_ref());
         let config = sections::config(document, credentials_directory, &mut findings);
         let Findings { mut errors, mut warnings } = findings;
-        errors.sort_by_key(|problem| problem.line);
-        warnings.sort_by_key(|problem| problem.line);
+        for problems in [&mut errors, &mut warnings] {
+            problems.sort_by_key(|problem| problem.line);
+        }
         match config {
             Some(config) if errors.is_empty() => Ok(Config { warnings, ..config }),
             Some(_) | None => Err(ConfigErrors::new(errors)),

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Deserializer};
 
 use crate::mirror::channel::{ChannelOutcome, Desired, Row};
+use crate::mirror::gather::Gather;
 use crate::mirror::record::{ChannelId, ModuleName};
 use crate::mirror::time::UpstreamTime;
 use crate::mirror::trouble::{Scope, Trouble};
@@ -77,7 +78,7 @@ fn events(wanted: &BTreeSet<String>) -> Vec<String> {
     };
     let (whole, single): (Vec<&String>, Vec<&String>) = wanted.iter().partition(has_all);
     let whole: BTreeSet<String> =
-        whole.into_iter().map(|event| format!("{}.all", module_of(event))).collect();
+        whole.into_iter().map(|event| format!("{}.all", module_of(event))).gather();
     whole.into_iter().chain(single.into_iter().cloned()).collect()
 }
 

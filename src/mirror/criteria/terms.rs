@@ -20,12 +20,14 @@
 //! This file holds no index and knows no store.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 
 use serde_json::value::RawValue;
 
 use super::compare::{Leaf, Operand, any_leaf, fold, is_empty};
 use super::measure::{Decimal, Measure, Time};
 use super::{Criteria, Expression, values};
+use crate::mirror::gather::Gather;
 use crate::mirror::record::{FieldName, Record};
 
 /// The number of the rules by which terms are made.
@@ -103,7 +105,7 @@ pub fn terms_of_value(value: &RawValue) -> BTreeSet<Term> {
         terms.len() > TERMS_LIMIT
     });
     if terms.len() > TERMS_LIMIT {
-        return BTreeSet::from([Term::overflow()]);
+        return iter::once(Term::overflow()).gather();
     }
     terms
 }
@@ -144,7 +146,8 @@ fn shown(leaf: &Leaf<'_>, terms: &mut BTreeSet<Term>) {
 
 /// What to look up for a text (in small letters) and what else it can be read as.
 pub(super) fn sought(text: &str, measure: Option<&Measure<'_>>) -> BTreeSet<Term> {
-    let mut terms = BTreeSet::from([Term::of_text(text.chars()), Term::overflow()]);
+    let mut terms: BTreeSet<Term> =
+        [Term::of_text(text.chars()), Term::overflow()].into_iter().gather();
     match measure {
         Some(Measure::Number(number)) => {
             terms.insert(Term::of_number(number));
@@ -170,7 +173,7 @@ pub struct Lookup(BTreeMap<FieldName, BTreeSet<Term>>);
 impl Lookup {
     /// For records with one of these terms in this field.
     pub fn of(field: FieldName, terms: BTreeSet<Term>) -> Lookup {
-        Lookup(BTreeMap::from([(field, terms)]))
+        Lookup(iter::once((field, terms)).gather())
     }
 
     /// The fields, each with its terms.
