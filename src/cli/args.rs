@@ -219,8 +219,8 @@ Commands:
       [--dry-run]           configuration and credentials too
       [--root DIR]
   update                    try the binary that was copied over the old one, and put the old one
-      [--settle 45s]        back when what worked before does not within this time, or not to the
-      [--prove 60s]         end of this; crmirror-update.service runs it
+      [--settle 45s]        back when that does more within this time, or the new one ends before
+      [--prove 60s]         this has gone by; crmirror-update.service runs it
       [--binary PATH] [--keep DIR] [--forget]
 
 Options:

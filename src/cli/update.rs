@@ -4,27 +4,28 @@
 //! `crmirror-update.path` sees the copy, `crmirror-update.service` runs this, as root. It is run by
 //! the binary that proved itself last, since the new one may not run at all: what decides about a
 //! binary is never that binary. `decide` says what to do, `whole` waits for a copy, `ask` runs and
-//! looks, `keep` remembers. This does not fetch updates, and knows of no release.
+//! looks, `trial` has the daemon run it, `keep` remembers. This does not fetch updates, and knows
+//! of no release.
 
 mod ask;
 mod decide;
 pub(super) mod keep;
+mod trial;
 mod whole;
 
 use std::ffi::OsStr;
 use std::path::Path;
-use std::thread;
 use std::time::Duration;
 
 use serde_json::json;
 
-use self::decide::{Begin, Examined, Known, Limits, Look, Next, Trial, Works};
+use self::decide::{Begin, Examined, Known, Limits};
 use self::keep::{Binary, Keep, MODE, UnderWay, cannot_write, read_binary};
+use self::trial::Tried;
 use super::args::Update;
 use super::print;
 use super::program::{self, Ran};
 use crate::clock::{Clock, DeviceClock};
-use crate::config::Config;
 use crate::error::Failure;
 use crate::store::file;
 
@@ -32,8 +33,6 @@ use crate::store::file;
 const VERSION_LIMIT: Duration = Duration::from_secs(10);
 /// What `check` may take: it reads some small files.
 const CHECK_LIMIT: Duration = Duration::from_secs(20);
-/// Pause between two looks at the daemon. A look costs it two answers.
-const LOOK: Duration = Duration::from_secs(1);
 /// Letters of a checksum (SHA-256) that are told: enough to tell two binaries apart.
 const CHECKSUM_SHOWN: usize = 12;
 
@@ -138,79 +137,17 @@ impl Device<'_> {
             Ok(version) => version,
             Err(why) => return self.put_back(keep, Some(fresh), proven, &why),
         };
-        let state = ask::state(self.clock)
+        let unit = ask::unit(self.clock)
             .map_err(|why| Failure::unavailable(format!("systemctl: {why}; is systemd there?")))?;
         let old = keep.proven_path();
-        match decide::examined(&self.check(self.binary), || self.check(&old), &state) {
-            Examined::Try => self.trial(keep, fresh, proven, &version),
+        match decide::examined(&self.check(self.binary), || self.check(&old), &unit.state) {
+            Examined::Try => self.trial(keep, &Tried { fresh, proven, version: &version }),
             Examined::PutBack(why) => self.put_back(keep, Some(fresh), proven, &why),
             Examined::Leave(why) => {
                 let next = "systemctl start crmirror crmirror-update tries it";
                 let says = format!("crmirror {version} is left untried: {why}; {next}");
                 self.told(fresh, "left", &says)
             }
-        }
-    }
-
-    fn trial(
-        &self,
-        keep: &mut Keep,
-        fresh: &Binary,
-        proven: &Binary,
-        version: &str,
-    ) -> Result<Turn, Failure> {
-        let config = Config::load(self.config).ok();
-        if config.is_none() {
-            log::warn!(
-                "the configuration is for the new binary alone: nothing more is asked of it"
-            );
-        }
-        let begun = begun(keep, Some(fresh));
-        // After a trial that was broken off, the daemon that would be asked is not the proven one.
-        let before = match keep.under_way() {
-            Some(trial) => trial.worked,
-            None => self.works(config.as_ref()),
-        };
-        let checksum = fresh.checksum.clone();
-        keep.begin(UnderWay { checksum, begun: begun + 1, worked: before })?;
-        let words = before.words().join(", ");
-        let words = if words.is_empty() { "nothing" } else { &words };
-        log::info!("crmirror {version}: it is tried; before, this works: {words}");
-        match self.watch(Trial::new(before, self.limits), config.as_ref()) {
-            Ok(()) if self.is_replaced(fresh) => Ok(Turn::void(fresh)),
-            Ok(()) => {
-                keep.prove(fresh)?;
-                let name = shown(fresh);
-                self.told(
-                    fresh,
-                    "kept",
-                    &format!("crmirror {version}, {name}, proved itself: it is kept"),
-                )
-            }
-            Err(why) => self.put_back(keep, Some(fresh), proven, &why),
-        }
-    }
-
-    /// Restarts the daemon and watches it; why it is not as good as it was.
-    fn watch(&self, mut trial: Trial, config: Option<&Config>) -> Result<(), String> {
-        let began = self.clock.tick();
-        let mut next = trial.restarted(&ask::restart(self.limits.settle, self.clock));
-        if next == Next::LookAgain {
-            config.iter().for_each(|config| ask::wake(config));
-        }
-        loop {
-            match next {
-                Next::LookAgain => thread::sleep(LOOK.min(self.limits.prove)),
-                Next::Keep => return Ok(()),
-                Next::PutBack(why) => return Err(why),
-            }
-            // That systemd does not answer says nothing about the daemon. It reloads when a
-            // certificate was renewed, and when its store is made anew.
-            let state = ask::state(self.clock);
-            let active = state.map_or(true, |state| matches!(&*state, "active" | "reloading"));
-            let works = if active { self.works(config) } else { Works::default() };
-            let after = self.clock.tick().since(began);
-            next = trial.look(&Look { after, active, works });
         }
     }
 
@@ -227,20 +164,45 @@ impl Device<'_> {
             if self.is_replaced(fresh) {
                 return Ok(Turn::void(fresh));
             }
-            keep.refuse(&fresh.checksum, why)?;
+            self.refuse(keep, fresh, why);
         }
         let name = fresh.map_or("the copy".to_owned(), |fresh| format!("the {}", shown(fresh)));
         log::warn!("{name} is bad: the binary before it is put back");
-        file::replace(self.binary, &proven.bytes, MODE)
-            .map_err(|error| cannot_write(self.binary, &error))?;
         // That it is active does not say with which binary: somebody may have restarted it since
         // the copy.
-        if ask::state(self.clock).as_deref() != Ok("inactive") {
+        let is_stopped = ask::unit(self.clock).is_ok_and(|unit| unit.state == "inactive");
+        self.place(proven)?;
+        if !is_stopped {
             self.restart_proven()?;
         }
         keep.end()?;
         let says = format!("{name} is refused: {why}; the binary before it is back");
         Ok(Turn { lies_there: proven.checksum.clone(), ended: Err(Failure::failed(says)) })
+    }
+
+    /// Notes that a binary is not to be tried again. Where that cannot be noted, the same binary is
+    /// tried again when it is copied again, which is no reason to leave it where it is.
+    fn refuse(&self, keep: &mut Keep, fresh: &Binary, why: &str) {
+        if let Err(failure) = keep.refuse(&fresh.checksum, why) {
+            log::warn!("{failure}");
+        }
+    }
+
+    /// Puts a binary in its place.
+    fn place(&self, binary: &Binary) -> Result<(), Failure> {
+        let replaced = match file::replace(self.binary, &binary.bytes, MODE) {
+            Err(error) if file::is_for_want_of_room(&error) => {
+                // A daemon that runs it holds its room. Should the power be cut now, there is none
+                // until the service has put this one here, at the next boot.
+                log::warn!("there is no room for one more: what lies there is removed first");
+                file::remove(self.binary).and_then(|()| {
+                    ask::stop(self.limits.settle, self.clock);
+                    file::replace(self.binary, &binary.bytes, MODE)
+                })
+            }
+            replaced => replaced,
+        };
+        replaced.map_err(|error| cannot_write(self.binary, &error))
     }
 
     fn restart_proven(&self) -> Result<(), Failure> {
@@ -270,12 +232,6 @@ impl Device<'_> {
 
     fn run<A: AsRef<OsStr>>(&self, binary: &Path, arguments: &[A], limit: Duration) -> Ran {
         program::run(binary, arguments, limit, self.clock)
-    }
-
-    /// What the daemon does. A configuration that only the new binary understands says nothing of
-    /// where the daemon is: then it has to be ready and stay so, and no more can be asked.
-    fn works(&self, config: Option<&Config>) -> Works {
-        config.map(ask::works).unwrap_or_default()
     }
 }
 

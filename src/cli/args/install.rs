@@ -15,7 +15,7 @@ pub struct Update {
     pub binary: PathBuf,
     /// The directory with the binary before and with notes.
     pub keep: PathBuf,
-    /// From the restart until all works that worked before.
+    /// From the restart until all works that has to.
     pub settle: Duration,
     /// From the restart until the binary is proved; never shorter than `settle`.
     pub prove: Duration,
@@ -38,8 +38,8 @@ pub struct Install {
 pub const BINARY: &str = "/usr/local/bin/crmirror";
 /// Where an update keeps the binary before.
 pub const KEEP: &str = "/usr/local/lib/crmirror";
-/// Time for a new binary until all works that worked before. With the restart of the old one it
-/// stays below a minute.
+/// Time for a new binary until all works that has to. With the restart of the old one it stays
+/// below a minute.
 const SETTLE: Duration = Duration::from_secs(45);
 /// Time for a new binary to prove itself.
 const PROVE: Duration = Duration::from_secs(60);

@@ -29,13 +29,38 @@ pub(super) fn restart(limit: Duration, clock: &dyn Clock) -> Ran {
     run(Path::new("systemctl"), &["restart", SERVICE], limit, clock)
 }
 
-/// What systemd calls the state of the daemon: `active`, `inactive`, `failed`, `activating`.
-pub(super) fn state(clock: &dyn Clock) -> Result<String, String> {
-    let told = ["show", "--property=ActiveState", "--value", SERVICE];
+/// Has systemd stop the daemon, and waits until it has ended.
+pub(super) fn stop(limit: Duration, clock: &dyn Clock) -> Ran {
+    run(Path::new("systemctl"), &["stop", SERVICE], limit, clock)
+}
+
+/// How systemd says that the daemon stands.
+pub(super) struct Unit {
+    /// `active`, `inactive`, `failed`, `activating`.
+    pub(super) state: String,
+    /// How often it has started it again by itself; 0 where it does not say.
+    pub(super) restarts: u64,
+}
+
+/// Asks systemd how the daemon stands.
+pub(super) fn unit(clock: &dyn Clock) -> Result<Unit, String> {
+    let told = ["show", "--property=ActiveState,NRestarts", SERVICE];
     match run(Path::new("systemctl"), &told, STATE_LIMIT, clock) {
-        Ran::Done(state) => Ok(state.trim().to_owned()),
+        Ran::Done(says) => {
+            let value = |name: &str| {
+                let of = |line: &str| Some(line.strip_prefix(name)?.strip_prefix('=')?.to_owned());
+                says.lines().find_map(of).unwrap_or_default()
+            };
+            let restarts = value("NRestarts").parse().unwrap_or(0);
+            Ok(Unit { state: value("ActiveState"), restarts })
+        }
         other => Err(other.trouble().unwrap_or_default()),
     }
+}
+
+/// What a daemon of this configuration has to do.
+pub(super) fn wanted(config: &Config) -> Works {
+    Works { reads: true, token: true, channel: config.channel.is_some() }
 }
 
 /// What the running daemon does; nothing when none answers.

@@ -132,17 +132,43 @@ impl Works {
         all.into_iter().filter(|(_, works)| *works).map(|(word, _)| word).collect()
     }
 
-    /// The words of what works here and does not work there.
-    fn lost(&self, now: &Works) -> Vec<&'static str> {
-        let now = now.words();
-        self.words().into_iter().filter(|word| !now.contains(word)).collect()
+    /// Whether any of it works.
+    pub(super) fn any(&self) -> bool {
+        *self != Works::default()
+    }
+
+    /// What works here or there.
+    pub(super) fn or(&self, other: &Works) -> Works {
+        Works {
+            reads: self.reads || other.reads,
+            token: self.token || other.token,
+            channel: self.channel || other.channel,
+        }
+    }
+
+    /// What works here and there.
+    pub(super) fn and(&self, other: &Works) -> Works {
+        Works {
+            reads: self.reads && other.reads,
+            token: self.token && other.token,
+            channel: self.channel && other.channel,
+        }
+    }
+
+    /// What works here and does not work there.
+    pub(super) fn without(&self, other: &Works) -> Works {
+        Works {
+            reads: self.reads && !other.reads,
+            token: self.token && !other.token,
+            channel: self.channel && !other.channel,
+        }
     }
 }
 
 /// How long a trial takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Limits {
-    /// From the restart until all works that worked before.
+    /// From the restart until all works that has to.
     pub(super) settle: Duration,
     /// From the restart until the binary is proved.
     pub(super) prove: Duration,
@@ -153,7 +179,7 @@ pub(super) struct Limits {
 pub(super) struct Look {
     /// Since the restart began.
     pub(super) after: Duration,
-    /// Whether systemd says that it is active.
+    /// Whether systemd says that it is active, and has been ever since.
     pub(super) active: bool,
     /// What it does.
     pub(super) works: Works,
@@ -167,22 +193,43 @@ pub(super) enum Next {
     /// It is as good as the one before.
     Keep,
     /// It is not.
-    PutBack(String),
+    PutBack(Bad),
+}
+
+/// In what a binary is bad.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Bad {
+    /// For a person.
+    pub(super) why: String,
+    /// What it did not do, though it ran; nothing when it did not start, or ended.
+    pub(super) lost: Works,
+}
+
+impl Bad {
+    fn ended(why: String) -> Bad {
+        Bad { why, lost: Works::default() }
+    }
+
+    /// Whether the binary is to blame, when the one before it does this, once it runs again. What
+    /// that one does not do either is nobody's fault: there is no network, or no permission.
+    pub(super) fn is_its_own_fault(&self, before: &Works) -> bool {
+        self.lost.and(before).any()
+    }
 }
 
 /// A daemon that was started with the new binary and is watched.
 #[derive(Debug)]
 pub(super) struct Trial {
-    before: Works,
+    wanted: Works,
     limits: Limits,
-    /// Whether it has done all that was done before: from then on a short loss is forgiven.
+    /// Whether it has done all that is wanted: from then on a short loss is forgiven.
     settled: bool,
 }
 
 impl Trial {
-    /// A trial at whose end all is to work that worked before.
-    pub(super) fn new(before: Works, limits: Limits) -> Trial {
-        Trial { before, limits, settled: false }
+    /// A trial at whose end all this is to work.
+    pub(super) fn new(wanted: Works, limits: Limits) -> Trial {
+        Trial { wanted, limits, settled: false }
     }
 
     /// What to do once the restart has ended, one way or the other.
@@ -190,22 +237,24 @@ impl Trial {
         match restart {
             Ran::Done(_) => Next::LookAgain,
             Ran::Late(limit) => {
-                Next::PutBack(format!("it was not ready within {} s", limit.as_secs()))
+                let why = format!("it was not ready within {} s", limit.as_secs());
+                Next::PutBack(Bad::ended(why))
             }
             Ran::Failed(how) | Ran::NotStarted(how) => {
-                Next::PutBack(format!("it ended before it was ready: {how}"))
+                Next::PutBack(Bad::ended(format!("it ended before it was ready: {how}")))
             }
         }
     }
 
     /// What to do after a look.
     pub(super) fn look(&mut self, look: &Look) -> Next {
+        let after = look.after.as_secs();
         if !look.active {
-            let after = look.after.as_secs();
-            return Next::PutBack(format!("it ended within {after} s, though it had been ready"));
+            let why = format!("it ended within {after} s, though it had been ready");
+            return Next::PutBack(Bad::ended(why));
         }
-        let lost = self.before.lost(&look.works);
-        if lost.is_empty() {
+        let lost = self.wanted.without(&look.works);
+        if !lost.any() {
             self.settled = true;
             return if look.after >= self.limits.prove { Next::Keep } else { Next::LookAgain };
         }
@@ -213,8 +262,8 @@ impl Trial {
         if look.after < limit {
             return Next::LookAgain;
         }
-        let after = look.after.as_secs();
-        Next::PutBack(format!("what worked before is lost {after} s later: {}", lost.join(", ")))
+        let why = format!("this does not work {after} s later: {}", lost.words().join(", "));
+        Next::PutBack(Bad { why, lost })
     }
 }
 
@@ -273,8 +322,8 @@ mod tests {
     }
 
     /// A trial in looks, each as seconds, whether it is active, and what works.
-    fn check(before: Works, looks: &[(u64, bool, Works)]) -> Next {
-        let mut trial = Trial::new(before, LIMITS);
+    fn check(wanted: Works, looks: &[(u64, bool, Works)]) -> Next {
+        let mut trial = Trial::new(wanted, LIMITS);
         let mut next = trial.restarted(&Ran::Done(String::new()));
         for &(after, active, works) in looks {
             assert_eq!(next, Next::LookAgain, "before {after} s");
@@ -284,27 +333,38 @@ mod tests {
     }
 
     #[test]
-    fn what_worked_before_has_to_work_again() {
+    fn what_is_wanted_has_to_work() {
         let mute = Works { channel: false, ..ALL };
         assert_eq!(
             check(ALL, &[(1, true, mute), (5, true, ALL), (59, true, ALL)]),
             Next::LookAgain
         );
         assert_eq!(check(ALL, &[(1, true, mute), (5, true, ALL), (60, true, ALL)]), Next::Keep);
-        assert_eq!(check(mute, &[(1, true, mute), (60, true, mute)]), Next::Keep, "nor before");
+        assert_eq!(check(mute, &[(1, true, mute), (60, true, mute)]), Next::Keep, "not wanted");
         assert_eq!(check(Works::default(), &[(60, true, Works::default())]), Next::Keep);
         let lost = |next| match next {
-            Next::PutBack(why) => why,
+            Next::PutBack(bad) => bad,
             other => panic!("{other:?}"),
         };
         let never = lost(check(ALL, &[(44, true, mute), (45, true, mute)]));
-        assert!(never.ends_with("lost 45 s later: channel"), "{never}");
+        assert!(never.why.ends_with("work 45 s later: channel"), "{never:?}");
+        assert_eq!(never.lost, Works { channel: true, ..Works::default() });
         let short = [(5, true, ALL), (50, true, mute), (55, true, ALL), (60, true, ALL)];
         assert_eq!(check(ALL, &short), Next::Keep, "a short loss");
         let late = lost(check(ALL, &[(5, true, ALL), (59, true, mute), (60, true, mute)]));
-        assert!(late.ends_with("channel"), "{late}");
+        assert!(late.why.ends_with("channel"), "{late:?}");
         let gone = lost(check(ALL, &[(1, true, ALL), (30, false, Works::default())]));
-        assert!(gone.contains("ended within 30 s"), "{gone}");
+        assert!(gone.why.contains("ended within 30 s") && !gone.lost.any(), "{gone:?}");
+    }
+
+    #[test]
+    fn a_binary_is_blamed_for_what_the_one_before_it_does() {
+        let lost = Works { reads: false, ..ALL };
+        let blamed = |before: Works| Bad { why: String::new(), lost }.is_its_own_fault(&before);
+        assert!(blamed(ALL));
+        assert!(blamed(Works { channel: false, ..ALL }), "some of it");
+        assert!(!blamed(Works { reads: true, ..Works::default() }), "no network");
+        assert!(!blamed(Works::default()));
     }
 
     #[test]

@@ -16,7 +16,6 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::decide::Works;
 use crate::error::Failure;
 use crate::store::file;
 
@@ -55,8 +54,6 @@ pub(super) struct UnderWay {
     pub(super) checksum: String,
     /// How often it was begun.
     pub(super) begun: u64,
-    /// What worked before the first time.
-    pub(super) worked: Works,
 }
 
 impl Keep {
@@ -143,10 +140,10 @@ impl Notes {
     fn to_json(&self) -> Value {
         let refused =
             |(checksum, why): &(String, String)| json!({ "sha256": checksum, "why": why });
-        let under_way = self.under_way.as_ref().map(|trial| {
-            let worked = trial.worked.words();
-            json!({ "sha256": trial.checksum, "begun": trial.begun, "worked": worked })
-        });
+        let under_way = self
+            .under_way
+            .as_ref()
+            .map(|trial| json!({ "sha256": trial.checksum, "begun": trial.begun }));
         let refused: Vec<Value> = self.refused.iter().map(refused).collect();
         json!({ "refused": refused, "under_way": under_way })
     }
@@ -156,11 +153,8 @@ impl Notes {
         let refused = |row: &Value| Some((text(&row["sha256"])?, text(&row["why"])?));
         let rows = notes["refused"].as_array().map(Vec::as_slice).unwrap_or_default();
         let trial = &notes["under_way"];
-        let words = trial["worked"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let has = |word: &str| words.iter().any(|value| value == word);
-        let worked = Works { reads: has("reads"), token: has("token"), channel: has("channel") };
         let under_way = text(&trial["sha256"]).zip(trial["begun"].as_u64());
-        let under_way = under_way.map(|(checksum, begun)| UnderWay { checksum, begun, worked });
+        let under_way = under_way.map(|(checksum, begun)| UnderWay { checksum, begun });
         Notes { refused: rows.iter().filter_map(refused).collect(), under_way }
     }
 }
@@ -185,7 +179,13 @@ pub(super) fn read_binary(path: &Path) -> io::Result<Binary> {
 
 /// The failure of whoever has to write there and cannot.
 pub(super) fn cannot_write(path: &Path, error: &io::Error) -> Failure {
-    Failure::failed(format!("{} cannot be written: {error}; run it as root", path.display()))
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied => "run it as root",
+        io::ErrorKind::ReadOnlyFilesystem => "have its file system mounted for writing",
+        _ if file::is_for_want_of_room(error) => "make room on its disk",
+        _ => "see that its disk is sound",
+    };
+    Failure::failed(format!("{} cannot be written: {error}; {hint}", path.display()))
 }
 
 #[cfg(test)]
@@ -194,8 +194,7 @@ mod tests {
 
     #[test]
     fn notes_are_read_as_they_were_written() {
-        let worked = Works { reads: true, token: false, channel: true };
-        let under_way = Some(UnderWay { checksum: "ab".to_owned(), begun: 2, worked });
+        let under_way = Some(UnderWay { checksum: "ab".to_owned(), begun: 2 });
         let refused = vec![("cd".to_owned(), "it hung".to_owned())];
         let notes = Notes { refused: refused.clone(), under_way: under_way.clone() };
         let read = Notes::from_json(&notes.to_json());

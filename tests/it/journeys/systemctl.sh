@@ -40,7 +40,9 @@ stop)
     touch "$PLACE/stopped"
     ;;
 show)
-    if alive; then echo active; elif [ -e "$PLACE/stopped" ]; then echo inactive; else echo failed; fi
+    if alive; then state=active; elif [ -e "$PLACE/stopped" ]; then state=inactive; else state=failed; fi
+    echo "NRestarts=$(cat "$PLACE/again" 2>/dev/null || echo 0)"
+    echo "ActiveState=$state"
     ;;
 *) exit 2 ;;
 esac

@@ -109,6 +109,12 @@ fn the_service_says_what_the_daemon_relies_on() {
 }
 
 #[test]
+fn a_trial_whose_judge_was_killed_goes_on() {
+    let lines = [("Type", &["exec"][..]), ("Restart", &["on-abnormal"]), ("RestartSec", &["5"])];
+    check(&unit("crmirror-update.service"), "Service", &lines);
+}
+
+#[test]
 fn check_finds_nothing_wrong_while_the_daemon_runs() {
     let mut place = Place::new("units-check");
     place.begin();
