@@ -75,6 +75,15 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     // First of all: there are no threads yet.
     let passed = sockets::take_over(config)?;
     let systemd = Arc::new(Systemd::of_environment());
+    let ended = go(config, &passed, &systemd);
+    if let Err(failure) = &ended {
+        // What was told last stays to be seen, and is true no longer.
+        systemd.status(&failure.to_string());
+    }
+    ended
+}
+
+fn go(config: &Config, passed: &Passed, systemd: &Arc<Systemd>) -> Result<(), Failure> {
     if wipe::is_due(&config.store)? {
         systemd.status("erasing what a removed extension left");
         wipe::finish(config)?;
@@ -106,13 +115,13 @@ pub fn run(config: &Config) -> Result<(), Failure> {
         Arc::clone(&board),
     )
     .map_err(|error| Failure::failed(error.to_string()))?;
-    let doors = Doors::open(config, platform_secret, &passed, &store, &board, &bell, &clock)?;
+    let doors = Doors::open(config, platform_secret, passed, &store, &board, &bell, &clock)?;
     let courier = calls::courier(config, zapikey, &clock, &store, &board, &bell)?;
     let mut organs = organs(&board, &store, &doors);
     organs.extend(courier.as_ref().map(|_| calls::organ(&board)));
     let vitals = Vitals::new(organs, clock.tick());
     let lookout = Watch::new(
-        Arc::clone(&systemd),
+        Arc::clone(systemd),
         vitals,
         Arc::clone(&board),
         store.clone(),
@@ -141,8 +150,8 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     })?;
     // The bell goes on ringing as long as the doors are open; this end of it is not needed here.
     drop(bell);
-    systemd.tell(&ready(&systemd));
-    wait(&end, &doors, &store, &passed, &systemd)
+    systemd.tell(&ready(systemd));
+    wait(&end, &doors, &store, passed, systemd)
 }
 
 /// By which fields each module is indexed.
@@ -309,7 +318,7 @@ fn wait(
                 systemd.tell("READY=1");
             }
             Ok(End::Signal) => {
-                systemd.tell("STOPPING=1");
+                systemd.tell("STOPPING=1\nSTATUS=stopping");
                 stop(doors, store, || std::process::exit(0));
                 return Ok(());
             }

@@ -94,8 +94,10 @@ impl Systemd {
         }
     }
 
-    /// Tells systemd how things stand, in a line.
+    /// Tells systemd how things stand, in a line. What upstream has said may stand in it: what
+    /// would end the line does not, since each line of a datagram is a word to systemd of its own.
     pub fn status(&self, line: &str) {
+        let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         self.tell(&format!("STATUS={line}"));
     }
 }

@@ -74,6 +74,35 @@ fn its_line_of_status_is_true_and_current() {
 }
 
 #[test]
+fn what_ends_it_is_its_last_line_of_status() {
+    let systemd = StandIn::nowhere("end");
+    let mut place = place("telling-end", &systemd);
+    place.start();
+    systemd.until("it runs", |systemd| systemd.status().starts_with("online"));
+    place.stop();
+    systemd.settle();
+    assert_eq!(systemd.status(), "stopping");
+
+    let other = std::net::TcpListener::bind(place.local).unwrap();
+    place.launch();
+    place.until("it has ended", |place| place.ended());
+    systemd.settle();
+    let status = systemd.status();
+    assert!(status.starts_with(&format!("cannot listen on {}: ", place.local)), "{status}");
+    drop(other);
+}
+
+#[test]
+fn what_upstream_says_is_told_as_a_line_and_as_nothing_else() {
+    let systemd = StandIn::nowhere("lines");
+    let ours = crmirror::systemd::Systemd::at(Some(systemd.name()), None);
+    ours.status("offline: a\nREADY=1\r\nMAINPID=1; 0 waiting");
+    systemd.settle();
+    assert_eq!(systemd.status(), "offline: a READY=1  MAINPID=1; 0 waiting");
+    assert_eq!(systemd.count("READY=1"), 0);
+}
+
+#[test]
 fn a_reload_is_told_from_its_begin_to_its_end() {
     let systemd = StandIn::nowhere("reload");
     let mut place = place("telling-reload", &systemd);
