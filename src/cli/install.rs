@@ -37,10 +37,11 @@ const EXAMPLE: &str = include_str!("../../systemd/crmirror.toml");
 /// What is run when all is placed.
 const BEGIN: [&[&str]; 2] =
     [&["systemd-sysusers", "crmirror.conf"], &["systemctl", "daemon-reload"]];
-/// What is run after that the first time: what a person has disabled since stays so. The sockets
-/// come with the daemon.
-const ENABLE: [&[&str]; 2] = [
-    &["systemctl", "enable", "crmirror.service", "crmirror-update.service"],
+/// What is run after that for each unit that was not there: what a person has disabled since stays
+/// so. The sockets come with the daemon.
+const ENABLE: [&[&str]; 3] = [
+    &["systemctl", "enable", "crmirror.service"],
+    &["systemctl", "enable", "crmirror-update.service"],
     &["systemctl", "enable", "--now", "crmirror-update.path"],
 ];
 /// What is run before anything is removed, for each unit that is there: the watch over the binary
@@ -111,10 +112,12 @@ impl Place<'_> {
 /// Places everything.
 pub(super) fn install(config: &Path, options: &Install, json: bool) -> Result<(), Failure> {
     let place = Place { root: options.root.as_deref() };
-    let is_new = !place.has_unit("crmirror.service");
+    let enable = enabling(|unit| place.has_unit(unit));
     let program = std::env::current_exe().and_then(fs::read).map_err(|error| {
         Failure::failed(format!("this program cannot be read: {error}; start it by its path"))
     })?;
+    let binary = place.at(BINARY);
+    let replaces = fs::read(&binary).is_ok_and(|there| there != program);
     let mut steps = vec![
         Step::Directory(place.at("/usr/local/bin")),
         Step::Directory(place.at(KEEP)),
@@ -124,7 +127,7 @@ pub(super) fn install(config: &Path, options: &Install, json: bool) -> Result<()
             bytes: program.clone(),
             mode: MODE,
         },
-        Step::Place { path: place.at(BINARY), bytes: program, mode: MODE },
+        Step::Place { path: binary, bytes: program, mode: MODE },
     ];
     steps.extend([UNITS, GROUPS].map(|directory| Step::Directory(place.at(directory))));
     for (directory, name, text) in FILES {
@@ -137,18 +140,36 @@ pub(super) fn install(config: &Path, options: &Install, json: bool) -> Result<()
     let bytes = EXAMPLE.as_bytes().to_vec();
     steps.push(Step::PlaceIfMissing { path: config.clone(), bytes, mode: 0o644 });
     steps.extend(place.run(&BEGIN));
-    if is_new {
-        steps.extend(place.run(&ENABLE));
-    }
+    steps.extend(place.run(&enable));
+    let next = next(&place, &config, replaces);
     let mut told = Told::new(options, json);
     told.perform(&steps)?;
-    let next = format!(
-        "next: edit {}, write credentials.json beside it (mode 0600), then\n  \
-         crmirror login --code CODE && crmirror check\n  \
-         systemctl start crmirror.socket crmirror-local.socket crmirror\n",
-        config.display()
-    );
     told.end(&next)
+}
+
+/// What a person does after an installation.
+fn next(place: &Place<'_>, config: &Path, replaces: bool) -> String {
+    let there = Config::load(config).map(|config| place.moved(config).upstream.credentials);
+    match (there.is_ok_and(|credentials| credentials.exists()), replaces) {
+        (true, true) => {
+            "next: journalctl -f -u crmirror-update tells whether the new binary is kept\n"
+                .to_owned()
+        }
+        (true, false) => String::new(),
+        (false, _) => format!(
+            "next: edit {}, write credentials.json beside it (mode 0600), then\n  \
+             crmirror login --code CODE && crmirror check\n  \
+             systemctl start crmirror.socket crmirror-local.socket crmirror\n",
+            config.display()
+        ),
+    }
+}
+
+/// What enables the units that are not there yet. Who has placed the daemon's by hand has none of
+/// the others.
+fn enabling(is_there: impl Fn(&str) -> bool) -> Vec<&'static [&'static str]> {
+    let is_new = |command: &&[&str]| command.last().is_some_and(|unit| !is_there(unit));
+    ENABLE.into_iter().filter(is_new).collect()
 }
 
 /// Closes the channel, and removes what was placed.
@@ -303,6 +324,14 @@ mod tests {
         assert_eq!(place.at("/image/etc/a"), Path::new("/image/etc/a"));
         assert_eq!(Place { root: None }.at("/etc/a"), Path::new("/etc/a"));
         assert!(place.run(&ENABLE).is_empty(), "nothing is started for an image");
+    }
+
+    #[test]
+    fn what_is_new_is_enabled_and_nothing_else() {
+        assert_eq!(enabling(|_| false), ENABLE);
+        assert!(enabling(|_| true).is_empty(), "a person may have disabled it");
+        let by_hand = enabling(|unit| !unit.contains("update"));
+        assert_eq!(by_hand, ENABLE[1..], "the units of README's sixth step were there");
     }
 
     #[test]

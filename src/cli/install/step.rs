@@ -1,9 +1,9 @@
 //! One step of an installation: told, or done and told. What has been done before is not done
 //! again, and not told.
 
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -59,10 +59,7 @@ impl Step {
     pub(super) fn perform(&self) -> Result<(), String> {
         let told = |path: &Path, error: io::Error| format!("{}: {error}", path.display());
         match self {
-            Step::Directory(path) => {
-                let made = DirBuilder::new().recursive(true).mode(0o755).create(path);
-                made.map_err(|error| told(path, error))
-            }
+            Step::Directory(path) => make(path).map_err(|error| told(path, error)),
             Step::Place { path, bytes, mode } | Step::PlaceIfMissing { path, bytes, mode } => {
                 file::replace(path, bytes, *mode).map_err(|error| told(path, error))
             }
@@ -76,6 +73,19 @@ impl Step {
             Step::Run(command) => run(command),
         }
     }
+}
+
+/// Makes a directory, and those above it, for all to read: whoever installs may have a umask that
+/// is not meant for that.
+fn make(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = path.parent() {
+        make(above)?;
+    }
+    fs::create_dir(path)?;
+    fs::set_permissions(path, Permissions::from_mode(0o755))
 }
 
 /// Removes a file, a link but not what it leads to, or a directory with what is in it.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -104,6 +105,41 @@ fn installing_again_changes_nothing_and_repairs_what_is_not_as_it_should_be() {
     assert!(third.out.starts_with(&format!("replace {} (0644)\n", unit.display())), "{third:?}");
     assert_eq!(fs::read(&unit).unwrap(), whole);
     assert_eq!(fs::read(&proven).unwrap(), b"the one before", "that is for an update to replace");
+}
+
+#[test]
+fn who_is_set_up_is_not_told_to_set_up() {
+    let device = Device::new("install-next");
+    let told = |part: &str| {
+        let out = device.run("install", &[]).out;
+        assert!(out.contains(part), "{part}: {out}");
+        out
+    };
+    told("next: edit ");
+    told("next: edit ");
+    let credentials = device.path("/etc/crmirror/credentials.json");
+    fs::write(credentials, "{}").unwrap();
+    assert!(!told("").contains("next:"), "there is nothing to do");
+    fs::write(device.path("/usr/local/bin/crmirror"), "the one before").unwrap();
+    let out = told("next: journalctl -f -u crmirror-update tells whether the new binary is kept\n");
+    assert!(!out.contains("login"), "{out}");
+}
+
+#[test]
+fn what_is_made_for_all_can_be_read_by_all_whatever_the_umask() {
+    let device = Device::new("install-umask");
+    let program = env!("CARGO_BIN_EXE_crmirror");
+    let script = format!("umask 077 && exec {program} install --root \"$0\"");
+    let mut command = Command::new("sh");
+    let status = command.arg("-c").arg(script).arg(&device.root).stdout(Stdio::null()).status();
+    assert!(status.unwrap().success());
+    // The daemon's user has to come to its configuration, and everybody to the program.
+    for path in ["/etc/crmirror", "/etc/systemd/system", "/etc/sysusers.d", "/usr/local/bin"] {
+        for directory in device.path(path).ancestors().take_while(|there| *there != device.root) {
+            let mode = directory.metadata().unwrap().permissions().mode() & 0o7777;
+            assert_eq!(mode, 0o755, "{}", directory.display());
+        }
+    }
 }
 
 /// A device whose daemon has run with an open channel, and whose files lie below the root.
