@@ -1,5 +1,6 @@
 //! What is ours: the configuration and the files it names, the running daemon, the store.
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -126,6 +127,11 @@ pub(super) fn store(path: &Path, status: Option<&Value>) -> (Vec<Finding>, Optio
         Owner::Another(owner) => {
             let how = format!("sudo -u '#{owner}' crmirror doctor");
             return skipped(format!("{} is of user {owner}; run {how}", path.display()));
+        }
+        Owner::Unknown(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            let says = format!("{} is no directory", path.display());
+            let to_do = "change store.path, or remove what lies there";
+            return (vec![Finding::fail("store", says, to_do)], None);
         }
         Owner::Unknown(error) => {
             return skipped(format!("{}: {error}; run as root", path.display()));

@@ -369,3 +369,11 @@ fn fill(disk: &Path, left: u64) {
     let bytes = (room.f_bavail * room.f_frsize).saturating_sub(left);
     std::fs::write(disk.join(format!("filler-{left}")), vec![1; bytes as usize]).unwrap();
 }
+
+#[test]
+fn a_file_where_the_store_belongs_is_told_as_that() {
+    let place = place("doctor-file");
+    place.write_config();
+    std::fs::write(place.path("store"), b"").unwrap();
+    check(&place, 1, "store", "fail", &["store is no directory", "change store.path"]);
+}
