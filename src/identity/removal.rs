@@ -25,10 +25,13 @@ impl RemovalFile {
     }
 
     /// How far a removal has come, if there was one. A word that is not known is one of a newer
-    /// crmirror: it keeps us from fetching, and from no more.
+    /// crmirror, or of a bad card: it keeps us from fetching, and from no more.
     pub fn read(&self) -> Result<Option<Removal>, IdentityError> {
-        match fs::read_to_string(&self.0) {
-            Ok(word) => Ok(Some(Removal::parse(word.trim()).unwrap_or(Removal::Closed))),
+        match fs::read(&self.0) {
+            Ok(word) => {
+                let word = String::from_utf8_lossy(&word);
+                Ok(Some(Removal::parse(word.trim()).unwrap_or(Removal::Closed)))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(cause) => Err(self.failed(cause)),
         }
@@ -45,5 +48,29 @@ impl RemovalFile {
 
     fn failed(&self, cause: io::Error) -> IdentityError {
         IdentityError { path: self.0.clone(), cause }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_is_not_known_keeps_us_from_fetching_and_from_no_more() {
+        let name = format!("crmirror-removal-{}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        fs::create_dir_all(&directory).unwrap();
+        let file = RemovalFile::of(&directory);
+        assert_eq!(file.read().unwrap(), None);
+        for (word, expected) in [
+            (&b"wiping\n"[..], Removal::Wiping),
+            (b"of a newer crmirror", Removal::Closed),
+            (b"\xff\xfe\0", Removal::Closed),
+            (b"", Removal::Closed),
+        ] {
+            fs::write(directory.join(NAME), word).unwrap();
+            assert_eq!(file.read().unwrap(), Some(expected), "{word:?}");
+        }
+        fs::remove_dir_all(&directory).unwrap();
     }
 }
