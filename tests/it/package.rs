@@ -78,3 +78,27 @@ fn a_package_installs_removes_and_purges() {
         assert!(!root.join(gone).exists(), "{gone}");
     }
 }
+
+#[test]
+fn a_package_of_what_comes_before_a_release_is_older_than_it() {
+    if Command::new("dpkg-deb").arg("--version").output().is_err() {
+        println!("skipped: dpkg is not here");
+        return;
+    }
+    let scratch = Scratch::new("package-before");
+    let tree = scratch.path();
+    fs::create_dir_all(tree.join("systemd/deb")).unwrap();
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/deb");
+    for script in ["build", "control", "postinst", "prerm", "postrm"] {
+        fs::copy(ours.join(script), tree.join("systemd/deb").join(script)).unwrap();
+    }
+    fs::write(tree.join("Cargo.toml"), "[package]\nversion = \"0.3.0-rc.1\"\n").unwrap();
+    fs::write(tree.join("README.md"), "").unwrap();
+    // Read by a shell: a file that was just written may still be open in a child of another test.
+    let mut build = Command::new("sh");
+    build.arg(tree.join("systemd/deb/build")).arg(ours.join("build")).arg("all").arg(tree);
+    let package = run(&mut build);
+    let version = run(Command::new("dpkg-deb").args(["-f", package.trim(), "Version"]));
+    let before = ["--compare-versions", version.trim(), "lt", "0.3.0"];
+    run(Command::new("dpkg").args(before));
+}
