@@ -75,7 +75,8 @@ impl Daemon {
     /// The failure of whoever needs a daemon.
     pub(super) fn absent(&self) -> Failure {
         Failure::unavailable(format!(
-            "no daemon answers at {}; start it: systemctl start crmirror, or crmirror run",
+            "no daemon answers at {}; start it, again if it hangs: systemctl restart crmirror, or \
+             crmirror run",
             self.base
         ))
     }

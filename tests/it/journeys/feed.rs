@@ -244,4 +244,6 @@ fn the_command_tells_the_same_with_a_daemon_and_without() {
     let absent = place.run(&["changes", "--follow"]);
     assert_eq!((absent.code, absent.out.as_str()), (69, ""));
     assert!(absent.err.contains("no daemon answers"), "{absent:?}");
+    // One that hangs does not answer either, and starting it does nothing.
+    assert!(absent.err.contains("systemctl restart crmirror"), "{absent:?}");
 }
