@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// What a thread is finding out.
@@ -40,13 +40,12 @@ impl<T: Send + 'static> Aside<T> {
         let (tell, told) = mpsc::channel();
         let found = Arc::new(Mutex::new(None));
         let place = Arc::clone(&found);
-        let work: Box<dyn FnOnce() + Send> = Box::new(move || {
+        spawn(thread, move || {
             let outcome = work();
             *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
             // Who has stopped waiting does not hear it.
             let _ = tell.send(());
-        });
-        thread.spawn(work)?;
+        })?;
         Ok(Aside { found, told })
     }
 
@@ -62,6 +61,19 @@ impl<T: Send + 'static> Aside<T> {
         })?;
         self.found.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or(Missing::Ended)
     }
+}
+
+/// Starts a thread. Its work goes in a box, so that what starts a thread is compiled once for all.
+///
+/// # Errors
+///
+/// The system gives none.
+pub fn spawn(
+    thread: thread::Builder,
+    work: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    let work: Box<dyn FnOnce() + Send> = Box::new(work);
+    thread.spawn(work)
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use std::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::aside;
 use crate::clock::{Clock, DeviceClock};
 use crate::config::{Config, Platform};
 use crate::credentials::Credentials;
@@ -428,9 +429,7 @@ fn spawn_for_good(
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
-    // In a box, so that what starts a thread is compiled once for all of them.
-    let work: Box<dyn FnOnce() + Send> = Box::new(work);
-    let spawned = thread::Builder::new().name(name.into()).spawn(work);
+    let spawned = aside::spawn(thread::Builder::new().name(name.into()), work);
     spawned.map(|_| ()).map_err(no_thread(name))
 }
 

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::aside;
 use crate::config::Config;
 use crate::daemon::open_store;
 use crate::error::Failure;
@@ -69,7 +70,7 @@ fn end_when_asked() -> Result<(), Failure> {
             std::process::exit(0);
         }
     };
-    let spawned = thread::Builder::new().name("signals".into()).spawn(ending);
+    let spawned = aside::spawn(thread::Builder::new().name("signals".into()), ending);
     spawned.map(|_| ()).map_err(failed)
 }
 

@@ -29,6 +29,7 @@ use super::lines::{Line, Lines};
 use super::live::{self, Live};
 use super::reply::Reply;
 use super::tray::Trays;
+use crate::aside;
 use crate::store::Bell;
 use crate::vitals::Crew;
 
@@ -85,11 +86,11 @@ impl Hall {
             let server = Arc::clone(&hall.server);
             let (closing, respond) = (Arc::clone(&hall.closing), Arc::clone(&respond));
             let (crew, trays) = (Arc::clone(&hall.crew), Arc::clone(&trays));
-            thread::Builder::new()
-                .name(format!("hall-{number}"))
-                .stack_size(WORKER_STACK)
-                .spawn(move || work(&server, &closing, &crew, &trays, &respond))
-                .map_err(HallError::Threads)?;
+            let thread = thread::Builder::new().name(format!("hall-{number}"));
+            aside::spawn(thread.stack_size(WORKER_STACK), move || {
+                work(&server, &closing, &crew, &trays, &respond);
+            })
+            .map_err(HallError::Threads)?;
         }
         for number in 0..workers {
             let line = Line::open(&doorway.socket, number).map_err(HallError::socket(&doorway))?;

@@ -139,6 +139,7 @@ const ROOMS: [(&str, &[&str]); 23] = [
     (
         "server",
         &[
+            "aside",
             "store",
             "mirror",
             "secret",
@@ -192,6 +193,7 @@ const ROOMS: [(&str, &[&str]); 23] = [
     (
         "daemon",
         &[
+            "aside",
             "heart",
             "courier",
             "server",

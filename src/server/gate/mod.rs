@@ -39,6 +39,7 @@ use self::floor::Floor;
 use self::tls::Certificates;
 use super::asked::Peer;
 use super::hall::Hall;
+use crate::aside;
 use crate::vitals::{Pulse, Stage};
 
 /// Stack of a connection's thread: a TLS handshake needs about a third of it.
@@ -146,11 +147,8 @@ impl Gate {
             shared: Arc::clone(&shared),
             stopping: Arc::clone(&stopping),
         };
-        let accepting = thread::Builder::new()
-            .name("gate-accept".into())
-            .stack_size(CONNECTION_STACK)
-            .spawn(move || door.keep())
-            .map_err(GateError::Threads)?;
+        let thread = thread::Builder::new().name("gate-accept".into()).stack_size(CONNECTION_STACK);
+        let accepting = aside::spawn(thread, move || door.keep()).map_err(GateError::Threads)?;
         let accepting = Mutex::new(Some((accepting, ours)));
         Ok(Gate { address, floor, shared, stopping, pulse, accepting })
     }
@@ -293,11 +291,8 @@ impl Door {
         };
         self.shared.tally.accept();
         let shared = Arc::clone(&self.shared);
-        thread::Builder::new()
-            .name("gate".into())
-            .stack_size(CONNECTION_STACK)
-            .spawn(move || serve(socket, peer, &seat, &shared))
-            .map(Some)
+        let thread = thread::Builder::new().name("gate".into()).stack_size(CONNECTION_STACK);
+        aside::spawn(thread, move || serve(socket, peer, &seat, &shared)).map(Some)
     }
 }
 
