@@ -3,7 +3,7 @@
 //!
 //! An update has three parts, each with a verdict of its own: what is known of the binary before
 //! it is run ([`begin`]), what it says of itself and of the configuration ([`examined`]), and
-//! whether the daemon does with it what it did before ([`Trial`]).
+//! whether the daemon does with it all that it has to ([`Trial`]).
 
 use std::time::Duration;
 
