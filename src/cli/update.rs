@@ -71,6 +71,17 @@ impl Turn {
     fn void(fresh: &Binary) -> Turn {
         Turn { lies_there: fresh.checksum.clone(), ended: Ok(()) }
     }
+
+    /// It ended badly, with this binary in its place.
+    fn failed(left: &Binary, says: String) -> Turn {
+        Turn { lies_there: left.checksum.clone(), ended: Err(Failure::failed(says)) }
+    }
+
+    /// A binary is refused, and the proven one is back.
+    fn refused(name: &str, why: &str, proven: &Binary) -> Turn {
+        let says = format!("{name} is refused: {why}; the binary before it is back");
+        Turn::failed(proven, says)
+    }
 }
 
 fn begun(keep: &Keep, fresh: Option<&Binary>) -> u64 {
@@ -176,8 +187,7 @@ impl Device<'_> {
             self.restart_proven()?;
         }
         keep.end()?;
-        let says = format!("{name} is refused: {why}; the binary before it is back");
-        Ok(Turn { lies_there: proven.checksum.clone(), ended: Err(Failure::failed(says)) })
+        Ok(Turn::refused(&name, why, proven))
     }
 
     /// Notes that a binary is not to be tried again. Where that cannot be noted, the same binary is

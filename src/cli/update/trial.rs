@@ -65,23 +65,20 @@ impl Device<'_> {
             Some(_) => Works::default(),
         };
         let name = shown(fresh);
-        let ends = |says: String| {
-            let lies_there = proven.checksum.clone();
-            Ok(Turn { lies_there, ended: Err(Failure::failed(says)) })
-        };
         match trouble {
             // Neither starts.
             Some(trouble) if !bad.lost.any() => {
                 keep.end()?;
-                ends(format!(
+                let says = format!(
                     "the {name} is put back, but not refused: {why}; nor does the binary before it \
                      start: {trouble}; see journalctl -u crmirror, and copy it again then"
-                ))
+                );
+                Ok(Turn::failed(proven, says))
             }
             _ if !bad.lost.any() || bad.is_its_own_fault(&does) => {
                 self.refuse(keep, fresh, why);
                 keep.end()?;
-                ends(format!("the {name} is refused: {why}; the binary before it is back"))
+                Ok(Turn::refused(&format!("the {name}"), why, proven))
             }
             // Somebody has copied another meanwhile.
             _ if self.is_replaced(proven) => Ok(Turn::void(proven)),
@@ -121,8 +118,7 @@ impl Device<'_> {
                 "crmirror {version} proved itself, but cannot be kept as the one to go back to: \
                  {failure}; then: systemctl start crmirror-update"
             );
-            let lies_there = fresh.checksum.clone();
-            return Ok(Turn { lies_there, ended: Err(Failure::failed(says)) });
+            return Ok(Turn::failed(fresh, says));
         }
         let name = shown(fresh);
         self.told(fresh, "kept", &format!("crmirror {version}, {name}, proved itself: it is kept"))
